@@ -1,0 +1,81 @@
+"""What a use case may read, and what it hands to the store: the vocabulary between `handler.py` and `committer.py`.
+
+Read next: `handler.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Protocol
+
+import msgspec
+
+from ledger.errors import LedgerError
+from ledger.store.codec import Actor
+from ledger.store.port import DirectoryRow
+
+
+class View(Protocol):
+    """The states a decision may read. Whatever it reads is checked again when the append holds the head lock."""
+
+    def read(self, stream: str) -> Any:
+        """The folded state of the stream; its category's initial state if it is absent. Not to be changed."""
+
+    def version(self, stream: str) -> int:
+        """Version of the stream's last event, 0 if it is absent."""
+
+
+class ClaimOnce(msgspec.Struct, frozen=True):
+    """A fact that may be true once for ever, and the refusal if somebody was first."""
+
+    scope: str
+    value: str
+    refusal: LedgerError
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What happens: events per stream, in order; the answer's status and data (positions in it are offsets)."""
+
+    status: int
+    data: Any
+    writes: Sequence[tuple[str, Sequence[msgspec.Struct]]] = ()
+    claims: Sequence[ClaimOnce] = ()
+    directory: DirectoryRow | None = None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a command comes from: who, when, under which key.
+
+    `fingerprint` is 32 bytes over method, path and body; `key` None means the client sent none (one is made).
+    `expected_version` is what `If-Match` named.
+    """
+
+    actor: Actor
+    now: datetime
+    fingerprint: bytes
+    request_id: str
+    correlation_id: str
+    key: str | None = None
+    causation_id: str | None = None
+    expected_version: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the client gets: the first outcome of this key, for ever.
+
+    `data` is a Struct when fresh and a dict when replayed; both encode to the same JSON. `position` is that of the
+    command's last event (of the head, for a command without events).
+    """
+
+    status: int
+    data: Any
+    position: int
+    replayed: bool
+
+
+Decide = Callable[[View], Decision]
+
+
+def fingerprint(method: str, path: str, body: bytes) -> bytes:
+    """What makes two requests the same: 32 bytes over method, path and exact body."""
+    return sha256(method.encode() + b" " + path.encode() + b"\0" + body).digest()

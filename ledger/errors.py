@@ -1,0 +1,188 @@
+"""Every refusal the ledger knows, as one tree. No HTTP in it: `api/errors.py` gives each its status.
+
+    LedgerError
+    ├── InvalidCommand            the command cannot be right, whatever the state
+    │   ├── IdempotencyKeyRequired
+    │   ├── DuplicateBatchKey
+    │   └── UnknownReferralCode
+    ├── RefusedByBalance          the balance does not allow it
+    │   ├── InsufficientPoints
+    │   ├── WouldGoBelowZero
+    │   └── BalanceTooLarge
+    ├── NotFound
+    │   ├── UserNotFound
+    │   ├── EventNotFound
+    │   └── ReadModelNotFound
+    ├── Conflict                  it contradicts what already happened
+    │   └── AlreadyEarned
+    ├── StaleVersion              If-Match names another version
+    ├── AccountLocked
+    ├── IdempotencyKeyReused      the key was used with another request
+    ├── Unavailable               try again later
+    │   ├── Overloaded
+    │   ├── StoreUnavailable
+    │   └── ReadModelBehind
+    └── CorruptionError           a broken invariant: never caught, it stops what it is doing
+
+A refusal changes nothing. Its `code` is frozen: clients match on it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class LedgerError(Exception):
+    """A refusal: `code` for machines, `message` one sentence with the numbers in it, `data` if it helps."""
+
+    code: ClassVar[str] = "LEDGER_ERROR"
+
+    def __init__(self, message: str, data: Any = None) -> None:
+        """Keep the sentence and the optional structured detail."""
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class InvalidCommand(LedgerError):
+    """The command cannot be right, whatever the state. `data` lists `{field, message}`."""
+
+    code = "VALIDATION_FAILED"
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "InvalidCommand":
+        """One field is wrong: the sentence names it, `data` lists it."""
+        return cls(f"{field}: {message}", [{"field": field, "message": message}])
+
+    @classmethod
+    def fields(cls, problems: Sequence[tuple[str, str]]) -> "InvalidCommand":
+        """Several fields are wrong."""
+        return cls("; ".join(f"{f}: {m}" for f, m in problems), [{"field": f, "message": m} for f, m in problems])
+
+
+class IdempotencyKeyRequired(InvalidCommand):
+    """A command that appends events came without an `Idempotency-Key`."""
+
+    code = "IDEMPOTENCY_KEY_REQUIRED"
+
+
+class DuplicateBatchKey(InvalidCommand):
+    """Two items of one batch carry the same key."""
+
+    code = "DUPLICATE_BATCH_KEY"
+
+
+class UnknownReferralCode(InvalidCommand):
+    """Nobody has that referral code."""
+
+    code = "UNKNOWN_REFERRAL_CODE"
+
+
+class RefusedByBalance(LedgerError):
+    """The balance does not allow it."""
+
+    code = "REFUSED_BY_BALANCE"
+
+
+class InsufficientPoints(RefusedByBalance):
+    """More points asked for than are available."""
+
+    code = "INSUFFICIENT_POINTS"
+
+
+class WouldGoBelowZero(RefusedByBalance):
+    """A deduction larger than the balance."""
+
+    code = "WOULD_GO_BELOW_ZERO"
+
+
+class BalanceTooLarge(RefusedByBalance):
+    """Balance or lifetime would pass 2^53 - 1."""
+
+    code = "BALANCE_TOO_LARGE"
+
+
+class NotFound(LedgerError):
+    """There is no such thing."""
+
+    code = "NOT_FOUND"
+
+
+class UserNotFound(NotFound):
+    """No account was opened for that user."""
+
+    code = "USER_NOT_FOUND"
+
+
+class EventNotFound(NotFound):
+    """No event at that position."""
+
+    code = "EVENT_NOT_FOUND"
+
+
+class ReadModelNotFound(NotFound):
+    """No read model of that name."""
+
+    code = "READ_MODEL_NOT_FOUND"
+
+
+class Conflict(LedgerError):
+    """It contradicts what already happened."""
+
+    code = "CONFLICT"
+
+
+class AlreadyEarned(Conflict):
+    """There is an earn for that user, source and reference."""
+
+    code = "ALREADY_EARNED"
+
+
+class StaleVersion(LedgerError):
+    """`If-Match` names another version than the current one."""
+
+    code = "STALE_VERSION"
+
+
+class AccountLocked(LedgerError):
+    """The account is locked: nothing may be spent from it."""
+
+    code = "ACCOUNT_LOCKED"
+
+
+class IdempotencyKeyReused(LedgerError):
+    """The key was used before, with another method, path or body."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class Unavailable(LedgerError):
+    """Try again in `retry_after_seconds`."""
+
+    code = "UNAVAILABLE"
+
+    def __init__(self, message: str, retry_after_seconds: int = 1, data: Any = None) -> None:
+        """Say also when to come back, in whole seconds."""
+        super().__init__(message, data)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Overloaded(Unavailable):
+    """The queue of commands is full."""
+
+    code = "OVERLOADED"
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not answer."""
+
+    code = "DATABASE_UNAVAILABLE"
+
+
+class ReadModelBehind(Unavailable):
+    """The read model did not reach `minPosition` within two seconds."""
+
+    code = "READ_MODEL_BEHIND"
+
+
+class CorruptionError(Exception):
+    """A broken invariant. Deliberately no `LedgerError`: nothing may catch it and go on."""

@@ -1,0 +1,271 @@
+"""The store on PostgreSQL: one connection that writes, a small pool that reads. All SQL of the write side is here.
+
+asyncpg only. Read next: `../../migrations/0001_store.sql` for the append function, `committer.py` for its caller.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+
+from ledger.store.port import (
+    AmbiguousAppendError,
+    AppendBatch,
+    Appended,
+    Kept,
+    NewEvent,
+    Recorded,
+    RejectedAppendError,
+    StoreRewoundError,
+    Tail,
+)
+
+LOAD: Final = """
+SELECT h.position, t.*
+FROM ledger.head h
+LEFT JOIN LATERAL (
+  SELECT s.stream, p.version AS snapshot_version, p.state, p.last_hash, e.versions, e.types, e.datas, e.hashes
+  FROM unnest($1::text[], $2::integer[]) AS s(stream, state_schema)
+  LEFT JOIN ledger.snapshots p ON p.stream = s.stream AND p.state_schema = s.state_schema
+  LEFT JOIN LATERAL (
+    SELECT array_agg(o.version) AS versions, array_agg(o.type) AS types,
+           array_agg(o.data) AS datas, array_agg(o.hash) AS hashes
+    FROM (SELECT v.version, v.type, v.data, v.hash FROM ledger.events v
+          WHERE v.stream = s.stream AND v.version > coalesce(p.version, 0) AND v.position > coalesce(p.position, 0)
+          ORDER BY v.version) AS o
+  ) AS e ON true
+  WHERE p.stream IS NOT NULL OR e.versions IS NOT NULL
+) AS t ON true
+WHERE h.shard = 0
+"""
+APPEND: Final = "SELECT * FROM ledger.append(" + ", ".join(f"${n}" for n in range(1, 27)) + ")"
+READ: Final = """
+SELECT position, stream, version, type, recorded_at, metadata, data, hash FROM ledger.events
+WHERE position > $1 ORDER BY position LIMIT $2
+"""
+READ_STREAM: Final = """
+SELECT position, stream, version, type, recorded_at, metadata, data, hash FROM ledger.events
+WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3
+"""
+HEAD: Final = "SELECT position FROM ledger.head WHERE shard = 0"
+
+_UNANSWERED: Final = ("08", "40", "53", "55", "57")
+_WRITER_SETTINGS: Final = {
+    "application_name": "ledger-writer",
+    # Plans made while tables are empty would scan them sequentially for as long as the connection lives.
+    "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    # A process stopped while it holds the head lock must not stop the others.
+    "idle_in_transaction_session_timeout": "2000",
+}
+
+
+class _Writer:
+    """The appender on one connection, inside or outside of a transaction."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]", watchdog_seconds: float) -> None:
+        self.connection = connection
+        self._watchdog_seconds = watchdog_seconds
+
+    async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
+        rows = await self._watched(self.connection.fetch, LOAD, [s for s, _ in streams], [v for _, v in streams])
+        tails = {
+            row["stream"]: Tail(
+                row["stream"],
+                row["snapshot_version"] or 0,
+                row["state"],
+                row["last_hash"],
+                [*zip(row["versions"] or (), row["types"] or (), row["datas"] or (), row["hashes"] or (), strict=True)],
+            )
+            for row in rows
+            if row["stream"] is not None
+        }
+        return rows[0]["position"], tails
+
+    async def append(self, batch: AppendBatch) -> Appended:
+        row = await self._watched(self.connection.fetchrow, APPEND, *_arguments(batch))
+        kept = [
+            Kept(index - 1, fingerprint, answer, first, last, at)
+            for index, fingerprint, answer, first, last, at in zip(
+                row["kept_index"],
+                row["kept_fingerprint"],
+                row["kept_answer"],
+                row["kept_first"],
+                row["kept_last"],
+                row["kept_at"],
+                strict=True,
+            )
+        ]
+        owners = [(c, k) for c, command in enumerate(batch.commands) for k in range(len(command.claims))]
+        return Appended(
+            row["head_before"],
+            row["head"],
+            row["recorded_at"],
+            frozenset(row["bad_units"]),
+            kept,
+            [owners[index - 1] for index in row["taken"]],
+            row["moved"],
+        )
+
+    async def _watched(self, call: Any, query: str, *arguments: Any) -> Any:
+        # asyncpg's own timeout would send a cancel, which during a wait for a synchronous replica leaves a commit that
+        # is here but not there. Cutting the socket leaves the outcome to the keys.
+        watchdog = asyncio.get_running_loop().call_later(self._watchdog_seconds, self.connection.terminate)
+        try:
+            return await call(query, *arguments)
+        except asyncpg.PostgresError as error:
+            raise _translated(error) from error
+        except (asyncpg.InterfaceError, OSError) as error:
+            raise AmbiguousAppendError(str(error)) from error
+        finally:
+            watchdog.cancel()
+
+
+class PostgresStore:
+    """A `Store` on one PostgreSQL. `dsn` must reach the server directly: a transaction pooler breaks the locks."""
+
+    def __init__(self, dsn: str, *, role: str | None = "ledger_api", watchdog_seconds: float = 30.0) -> None:
+        """`role` is taken on by SET ROLE at connecting, for databases reached with one powerful login."""
+        self._dsn = dsn
+        self._role = {"role": role} if role else {}
+        self._watchdog_seconds = watchdog_seconds
+        self._writer: _Writer | None = None
+        self._readers: "asyncpg.Pool[Any] | None" = None
+
+    async def open(self) -> "PostgresStore":
+        """Connect both halves; raises what asyncpg raises."""
+        self._writer = await self._connect_writer()
+        self._readers = await asyncpg.create_pool(
+            self._dsn, min_size=1, max_size=4, server_settings={"application_name": "ledger-reader", **self._role}
+        )
+        return self
+
+    async def _connect_writer(self) -> _Writer:
+        connection = await asyncpg.connect(self._dsn, server_settings={**_WRITER_SETTINGS, **self._role})
+        return _Writer(connection, self._watchdog_seconds)
+
+    @property
+    def _write(self) -> _Writer:
+        assert self._writer is not None, "open() first"
+        return self._writer
+
+    @property
+    def _read(self) -> "asyncpg.Pool[Any]":
+        assert self._readers is not None, "open() first"
+        return self._readers
+
+    async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
+        """As the port says, on the writing connection: never older than its last append."""
+        return await self._write.load(streams)
+
+    async def append(self, batch: AppendBatch) -> Appended:
+        """As the port says; one round trip."""
+        return await self._write.append(batch)
+
+    def locked(self) -> AbstractAsyncContextManager[_Writer]:
+        """As the port says."""
+        return self._locked()
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[_Writer]:
+        writer = self._write
+        transaction = writer.connection.transaction()
+        try:
+            await transaction.start()
+            await writer.connection.execute("SELECT ledger.lock_head()")
+            yield writer
+            await transaction.commit()
+        except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError) as error:
+            # Whatever was under way ends with the connection; whether COMMIT was heard, only the keys know.
+            writer.connection.terminate()
+            raise _translated(error) if isinstance(error, asyncpg.PostgresError) else AmbiguousAppendError(
+                str(error)
+            ) from error
+        except BaseException:
+            writer.connection.terminate()
+            raise
+
+    async def reconnect(self) -> None:
+        """A new writing connection, tried for as long as it takes, a little slower each time."""
+        pause_seconds = 0.02
+        while True:
+            self._write.connection.terminate()
+            try:
+                self._writer = await self._connect_writer()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(pause_seconds * 2, 1.0)
+            else:
+                return
+
+    async def head(self) -> int:
+        """Position of the last event."""
+        return int(await self._read.fetchval(HEAD))
+
+    async def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        """A page of the log."""
+        return [Recorded(*row) for row in await self._read.fetch(READ, after, limit)]
+
+    async def read_stream(self, stream: str, after_version: int = 0, limit: int = 1000) -> Sequence[Recorded]:
+        """A page of one stream."""
+        return [Recorded(*row) for row in await self._read.fetch(READ_STREAM, stream, after_version, limit)]
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        if self._writer is not None:
+            await self._writer.connection.close()
+        if self._readers is not None:
+            await self._readers.close()
+
+
+def _translated(error: asyncpg.PostgresError) -> Exception:
+    state = error.sqlstate or ""
+    if state == "LG001":
+        return StoreRewoundError(str(error))
+    if state[:2] in _UNANSWERED:
+        return AmbiguousAppendError(str(error))
+    return RejectedAppendError(str(error))
+
+
+def _arguments(batch: AppendBatch) -> tuple[Any, ...]:
+    """The columns of `ledger.append`, in its order."""
+    commands, reads = batch.commands, batch.reads
+    claims = [(c, claim) for c, command in enumerate(commands, 1) for claim in command.claims]
+    rows = [(c, command.directory) for c, command in enumerate(commands, 1) if command.directory is not None]
+    owners: list[int] = []
+    events: list[NewEvent] = []
+    for c, command in enumerate(commands, 1):
+        if command.events:
+            events += command.events
+            owners += [c] * len(command.events)
+    return (
+        batch.known,
+        [r.stream for r in reads],
+        [r.version for r in reads],
+        [r.unit for r in reads],
+        [c.unit for c in commands],
+        [c.digest for c in commands],
+        [c.caller for c in commands],
+        [c.key for c in commands],
+        [c.fingerprint for c in commands],
+        [c.answer for c in commands],
+        [len(c.events) for c in commands],
+        [c for c, _ in claims],
+        [claim.scope for _, claim in claims],
+        [claim.value for _, claim in claims],
+        [claim.digest for _, claim in claims],
+        owners,
+        [e.stream for e in events],
+        [e.version for e in events],
+        [e.type for e in events],
+        [e.metadata for e in events],
+        [e.data for e in events],
+        [e.hash for e in events],
+        [c for c, _ in rows],
+        [row.user_id for _, row in rows],
+        [row.name for _, row in rows],
+        [row.avatar for _, row in rows],
+    )

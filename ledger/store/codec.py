@@ -1,0 +1,112 @@
+"""Events to bytes and back: one table of tags, one table of stream categories, upcasters for old versions.
+
+The tag (`points.earned.v1`) is the event's `type` column and is frozen; classes may move. Read next: `port.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from ledger import ids
+from ledger.domain import points, programme
+from ledger.errors import CorruptionError
+
+TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {**points.TAGS}
+UPCASTERS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {}
+"""Old tag → (new tag, what turns the old raw dict into the new one). Applied until the tag is current."""
+
+_TAG_OF: Final = {event: tag for tag, event in TAGS.items()}
+_DECODE: Final = {tag: msgspec.json.Decoder(event).decode for tag, event in TAGS.items()}
+encode: Final = msgspec.json.Encoder().encode
+"""JSON bytes of an event, metadata or an answer, fields in the order they are declared."""
+
+
+class Actor(msgspec.Struct, frozen=True, rename="camel"):
+    """Who gave the command."""
+
+    id: str
+    role: str
+
+
+class Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    """What surrounds an event and is hashed with it. `at` is the clock the decision was made by."""
+
+    actor: Actor
+    at: datetime
+    request_id: str
+    command_id: str
+    correlation_id: str
+    causation_id: str | None = None
+    key: str | None = None
+
+
+decode_metadata: Final = msgspec.json.Decoder(Metadata).decode
+
+
+def tag_of(event: msgspec.Struct) -> str:
+    """The stored name of the event's class."""
+    return _TAG_OF[type(event)]
+
+
+def decode(tag: str, data: bytes) -> Any:
+    """The event as its Struct, upcast to the newest version. An unknown tag or wrong shape is corruption."""
+    decoder = _DECODE.get(tag)
+    try:
+        if decoder is not None:
+            return decoder(data)
+        raw = msgspec.json.decode(data)
+        while tag in UPCASTERS:
+            tag, upcast = UPCASTERS[tag]
+            raw = upcast(raw)
+        return msgspec.convert(raw, TAGS[tag])
+    except (KeyError, msgspec.MsgspecError) as error:
+        msg = f"an event of type {tag} cannot be read: {error}"
+        raise CorruptionError(msg) from error
+
+
+class Category(msgspec.Struct, frozen=True):
+    """How a kind of stream is folded, copied before evolving, and kept in snapshots (`schema` names the shape)."""
+
+    initial: Callable[[], Any]
+    evolve: Callable[[Any, Any], Any]
+    copy: Callable[[Any], Any]
+    schema: int
+    decode_state: Callable[[bytes], Any]
+
+
+def _unchanged(state: Any) -> Any:
+    return state
+
+
+def _no_events(state: programme.Programme, event: object) -> programme.Programme:
+    msg = f"the programme stream holds {event!r}, which nothing appends"
+    raise CorruptionError(msg)
+
+
+CATEGORIES: Final[Mapping[str, Category]] = {
+    ids.ACCOUNT: Category(
+        points.PointsAccount,
+        points.evolve,
+        points.copy_account,
+        1,
+        msgspec.json.Decoder(points.PointsAccount).decode,
+    ),
+    ids.PROGRAMME_STREAM: Category(
+        lambda: programme.DEFAULT_PROGRAMME,
+        _no_events,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(programme.Programme).decode,
+    ),
+}
+
+
+def category_of(stream: str) -> Category:
+    """The category a stream's name begins with. A stream of no known category is corruption."""
+    try:
+        return CATEGORIES[ids.category(stream)]
+    except KeyError:
+        msg = f"no stream category for {stream!r}"
+        raise CorruptionError(msg) from None

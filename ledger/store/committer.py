@@ -1,0 +1,374 @@
+"""Group commit: whatever is waiting goes into one append, decided in order on cached state, behind the head's fence.
+
+The invariant: every cached stream holds all its events up to `known`, one number a process. An append says which
+streams moved since; commands that read one of them are decided again. Nothing is answered before it is committed,
+refusals included, and nothing is decided twice while its append's outcome is unknown.
+Read next: `flush.py` for the deciding, `port.py` for what the store answers.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from ledger.audit.chain import GENESIS
+from ledger.decision import Answer
+from ledger.errors import (
+    CorruptionError,
+    DuplicateBatchKey,
+    IdempotencyKeyReused,
+    LedgerError,
+    Overloaded,
+    StoreUnavailable,
+)
+from ledger.store.cache import Entry, StreamCache
+from ledger.store.codec import category_of, decode
+from ledger.store.flush import Cold, Decided, Flush
+from ledger.store.port import (
+    AmbiguousAppendError,
+    AppendBatch,
+    Appended,
+    Appender,
+    Kept,
+    RejectedAppendError,
+    Store,
+    Tail,
+)
+from ledger.store.work import Group, Work, replayed_answer, stamped
+
+__all__ = ["Committer", "Group", "Work"]
+
+PATIENCE: Final = 2
+"""After so many conflicts a command is decided under the head lock, so that no process starves."""
+LOCKED_AT_MOST: Final = 64
+"""Commands decided under one hold of the head lock: all other processes wait meanwhile."""
+RESEND_PAUSE_SECONDS: Final = 0.05
+CLIENT_PATIENCE_SECONDS: Final = 10.0
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Committer:
+    """One per process: one queue, one flusher, one writing connection."""
+
+    def __init__(
+        self, store: Store, *, batch_limit: int = 512, queue_limit: int = 10_000, cache_limit: int = 400_000
+    ) -> None:
+        """Limits count commands a batch, commands waiting, and streams kept folded in memory."""
+        self._store = store
+        self._cache = StreamCache(cache_limit)
+        self._batch_limit = batch_limit
+        self._queue_limit = queue_limit
+        self._queue: deque[Sequence[Work]] = deque()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._in_flight: dict[tuple[str, str], Work] = {}
+        self._known = 0
+        self._flusher: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._broken: BaseException | None = None
+        self.flushes = 0
+        self.commands = 0
+        self.conflicts = 0
+        self.resent = 0
+
+    async def start(self) -> "Committer":
+        """Read the head and begin to flush."""
+        self._known = await self._store.head()
+        self._flusher = asyncio.create_task(self._run(), name="committer")
+        return self
+
+    async def stop(self) -> None:
+        """Flush what is waiting, then end. New commands are refused meanwhile."""
+        self._stopping = True
+        self._wake.set()
+        if self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
+    @property
+    def known(self) -> int:
+        """The position up to which this process has taken notice of the log."""
+        return self._known
+
+    @property
+    def waiting(self) -> int:
+        """Commands in the queue."""
+        return self._waiting
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What stopped the flusher for good, if anything did."""
+        return self._broken
+
+    # taking commands
+
+    async def submit(self, work: Work) -> Answer:
+        """The command's outcome, once it is durable. Equal requests in flight share one; a refusal is raised."""
+        while (first := self._in_flight.get((work.caller, work.key))) is not None:
+            outcome = await _outcome_of(first)
+            if first.fingerprint == work.fingerprint:
+                if isinstance(outcome, Answer):
+                    return Answer(outcome.status, outcome.data, outcome.position, replayed=True)
+                raise outcome
+            # Another request under this key: if it was kept the store says so, if it was refused the key is free.
+        return await self._admit((work,))[0]
+
+    async def submit_group(self, works: Sequence[Work]) -> list[Answer | BaseException]:
+        """The outcomes of works of one group, which happen all or none; `group.refusal` names the first refusal."""
+        if len({(work.caller, work.key) for work in works}) < len(works):
+            raise DuplicateBatchKey("A key stands twice in this batch.")
+        while busy := [first for work in works if (first := self._in_flight.get((work.caller, work.key))) is not None]:
+            await _outcome_of(busy[0])
+        return await asyncio.gather(*self._admit(works), return_exceptions=True)
+
+    def _admit(self, works: Sequence[Work]) -> "list[asyncio.Future[Answer]]":
+        if self._broken is not None or self._stopping:
+            raise StoreUnavailable("This process takes no commands any more.")
+        if self._waiting + len(works) > self._queue_limit:
+            raise Overloaded(f"{self._waiting} commands are waiting.")
+        create_future = asyncio.get_running_loop().create_future
+        futures = []
+        for work in works:
+            work.future = create_future()
+            futures.append(work.future)
+            self._in_flight[work.caller, work.key] = work
+        self._waiting += len(works)
+        self._queue.append(works)
+        self._wake.set()
+        return futures
+
+    # flushing
+
+    async def _run(self) -> None:
+        try:
+            while not (self._stopping and not self._queue):
+                if self._queue:
+                    await self._flush(self._take())
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except BaseException as error:
+            log.critical("the committer stops", error=repr(error))
+            self._broken = error
+            self._cache.clear()
+            for work in [*self._in_flight.values()]:
+                self._settle(work, StoreUnavailable("This process has stopped taking commands."))
+            raise
+
+    def _take(self) -> list[Sequence[Work]]:
+        """The next units of the queue, up to the limit; groups stay whole. A starved one goes with few others."""
+        units: list[Sequence[Work]] = []
+        count = 0
+        limit = LOCKED_AT_MOST if self._queue[0][0].attempts >= PATIENCE else self._batch_limit
+        while self._queue and (not units or count + len(self._queue[0]) <= limit):
+            unit = self._queue.popleft()
+            count += len(unit)
+            units.append(unit)
+        self._waiting -= count
+        return units
+
+    async def _flush(self, units: list[Sequence[Work]]) -> None:
+        """Decide and append these units. Content the database rejects is found by halving and answered alone."""
+        starved = any(work.attempts >= PATIENCE for unit in units for work in unit)
+        try:
+            flush, outcome, resent = await (self._attempt_locked(units) if starved else self._attempt(units))
+        except RejectedAppendError as error:
+            self._cache.clear()
+            if len(units) > 1:
+                half = len(units) // 2
+                await self._flush(units[:half])
+                await self._flush(units[half:])
+                return
+            log.error("the database rejects a command", error=str(error))
+            for work in units[0]:
+                self._settle(work, error)
+            return
+        again = self._conclude(flush, outcome, {unit[0].group: unit for unit in units}, resent=resent)
+        if resent:
+            self._cache.clear()
+        self._queue.extendleft(reversed(again))
+        self._waiting += sum(map(len, again))
+
+    async def _attempt(self, units: list[Sequence[Work]]) -> tuple[Flush, Appended, bool]:
+        """Decide on what is cached, append behind the fence."""
+        while True:
+            flush = Flush(self._cache)
+            try:
+                await self._decide(flush, units, self._store)
+            except AmbiguousAppendError:
+                # It broke while loading: nothing was sent, so everything may be decided again.
+                await self._patiently(units, self._store.reconnect())
+                continue
+            batch = flush.batch(self._known)
+            try:
+                return flush, await self._store.append(batch), False
+            except AmbiguousAppendError:
+                return flush, await self._patiently(units, self._resend(batch)), True
+
+    async def _attempt_locked(self, units: list[Sequence[Work]]) -> tuple[Flush, Appended, bool]:
+        """Load, decide and append under the head lock: nothing can move meanwhile."""
+        while True:
+            flush = Flush(None)
+            batch: AppendBatch | None = None
+            try:
+                async with self._store.locked() as appender:
+                    await self._decide(flush, units, appender)
+                    batch = flush.batch(self._known)
+                    outcome = await appender.append(batch)
+            except AmbiguousAppendError:
+                if batch is not None:
+                    return flush, await self._patiently(units, self._resend(batch)), True
+                await self._patiently(units, self._store.reconnect())
+            except RejectedAppendError:
+                await self._patiently(units, self._store.reconnect())
+                raise
+            else:
+                return flush, outcome, False
+
+    async def _resend(self, batch: AppendBatch) -> Appended:
+        """The same bytes again until the database answers; nothing is decided anew before it does."""
+        while True:
+            self.resent += 1
+            await self._store.reconnect()
+            try:
+                return await self._store.append(batch)
+            except AmbiguousAppendError as error:
+                log.warning("append without an answer", error=str(error))
+                await asyncio.sleep(RESEND_PAUSE_SECONDS)
+
+    async def _patiently(self, units: list[Sequence[Work]], waiting: Coroutine[Any, Any, T]) -> T:
+        """Await the database, but let no client wait for ever: after a while they are told to repeat with their key."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def tell() -> None:
+            nonlocal timer
+            for work in (work for unit in (*units, *self._queue) for work in unit):
+                work.settle(StoreUnavailable("The database does not answer; repeat the request with the same key.", 5))
+            for work in (work for unit in self._queue for work in unit):
+                self._in_flight.pop((work.caller, work.key), None)
+            self._queue.clear()
+            self._waiting = 0
+            timer = loop.call_later(1.0, tell)
+
+        timer = loop.call_later(CLIENT_PATIENCE_SECONDS, tell)
+        try:
+            return await waiting
+        finally:
+            timer.cancel()
+
+    async def _decide(self, flush: Flush, units: Sequence[Sequence[Work]], appender: Appender) -> None:
+        """Decide all units in order; those that read a stream not at hand come after it is loaded."""
+        while units:
+            cold: set[str] = set()
+            deferred = []
+            for unit in units:
+                try:
+                    if unit[0].group is None:
+                        flush.decide(unit[0])
+                    else:
+                        flush.decide_group(unit)
+                except Cold as missing:
+                    cold.add(missing.stream)
+                    deferred.append(unit)
+            if cold:
+                wanted = [(stream, category_of(stream).schema) for stream in sorted(cold)]
+                _, tails = await appender.load(wanted)
+                flush.take({stream: folded(stream, tails.get(stream)) for stream, _ in wanted})
+            units = deferred
+
+    # concluding
+
+    def _conclude(
+        self, flush: Flush, outcome: Appended, groups: Mapping[Group | None, Sequence[Work]], *, resent: bool
+    ) -> list[Sequence[Work]]:
+        """Merge, answer the good units, and return what must be decided again."""
+        flush.merge(outcome, self._cache)
+        self._known = outcome.head
+        self.flushes += 1
+        self.commands += len(flush.decided)
+        kept = {found.index: found for found in outcome.kept}
+        for index, claim in outcome.taken:
+            _take_note(flush.decided[index], claim)
+        again: dict[int, Sequence[Work]] = {}
+        position = outcome.head_before
+        for index, decided in enumerate(flush.decided):
+            work = decided.work
+            if flush.unit_of(index) not in outcome.bad_units:
+                first = position + 1
+                position += len(decided.events)
+                self._settle(work, _answer(decided, first, position, outcome))
+                continue
+            if (found := kept.get(index)) is not None:
+                # An append of our own that was sent twice finds its own keys: that is the first answer, not a replay.
+                work.known = _meaning(work, found, replayed=not resent)
+                if work.group is None:
+                    self._settle(work, work.known)
+                    continue
+            work.attempts += 1
+            self.conflicts += 1
+            if work.group is None:
+                again[id(work)] = (work,)
+            else:
+                again[id(work.group)] = groups[work.group]
+        return [*again.values()]
+
+    def _settle(self, work: Work, outcome: Answer | BaseException) -> None:
+        if self._in_flight.get((work.caller, work.key)) is work:
+            del self._in_flight[work.caller, work.key]
+        work.settle(outcome)
+
+
+def folded(stream: str, tail: Tail | None) -> Entry:
+    """The stream's state: snapshot and the events after it, checked to follow each other without gap."""
+    category = category_of(stream)
+    if tail is None:
+        return Entry(0, GENESIS, category.initial())
+    version, last_hash = tail.snapshot_version, tail.snapshot_hash or GENESIS
+    state = category.initial() if tail.snapshot_state is None else category.decode_state(tail.snapshot_state)
+    for actual, tag, data, event_hash in tail.events:
+        version += 1
+        if actual != version:
+            msg = f"{stream} has version {actual} where {version} belongs"
+            raise CorruptionError(msg)
+        state = category.evolve(state, decode(tag, data))
+        last_hash = event_hash
+    return Entry(version, last_hash, state)
+
+
+def _take_note(decided: Decided, claim_index: int) -> None:
+    claim = decided.claims[claim_index]
+    work = decided.work
+    work.taken = {*(work.taken or ()), (claim.scope, claim.value)}
+
+
+def _meaning(work: Work, found: Kept, *, replayed: bool) -> Answer | LedgerError:
+    """What a key that was used before means for this request."""
+    if found.fingerprint != work.fingerprint:
+        return IdempotencyKeyReused(f"The key {work.key} was used with another request.")
+    return replayed_answer(found, replayed=replayed)
+
+
+def _answer(decided: Decided, first: int, last: int, outcome: Appended) -> Answer | BaseException:
+    if decided.error is not None:
+        return decided.error
+    if decided.decision is None:
+        assert decided.work.known is not None, "a work without a decision is one whose key was known"
+        return decided.work.known
+    decision = decided.decision
+    return Answer(decision.status, stamped(decision.data, first, outcome.recorded_at), last, replayed=False)
+
+
+async def _outcome_of(work: Work) -> Answer | BaseException:
+    """Wait for another request's outcome without being able to disturb it."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    work.followers = [*(work.followers or ()), future]
+    try:
+        return await future
+    except LedgerError as refusal:
+        return refusal
+    except RejectedAppendError as rejection:
+        return rejection

@@ -1,0 +1,284 @@
+"""One flush: commands decided in order on an overlay of the cache, and the batch that comes of it.
+
+No I/O here: a stream that is not at hand raises `Cold`, and the committer loads it. Read next: `committer.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ledger.audit.chain import event_hash
+from ledger.decision import Answer, Decision
+from ledger.errors import LedgerError
+from ledger.store.cache import Entry, StreamCache
+from ledger.store.codec import category_of, encode, tag_of
+from ledger.store.port import AppendBatch, Appended, Claim, Command, NewEvent, Read
+from ledger.store.work import Work, digest_of, stored_answer
+
+
+class Cold(Exception):
+    """A decision reads a stream that is not in memory."""
+
+    def __init__(self, stream: str) -> None:
+        """Name it."""
+        super().__init__(stream)
+        self.stream = stream
+
+
+class Decided:
+    """What became of one work in this flush: a decision with its events, or a refusal."""
+
+    __slots__ = ("answer", "claims", "decision", "error", "events", "reads", "work")
+
+    def __init__(self, work: Work, reads: Sequence[str]) -> None:
+        """`reads` are the streams its outcome depends on."""
+        self.work = work
+        self.reads = reads
+        self.error: BaseException | None = None
+        self.decision: Decision | None = None
+        self.events: Sequence[NewEvent] = ()
+        self.claims: Sequence[Claim] = ()
+        self.answer: bytes | None = None
+
+
+class Flush:
+    """The overlay, and everything decided on it. Also the `View` a decision reads through."""
+
+    def __init__(self, cache: StreamCache | None) -> None:
+        """`cache` is only read here; None (under the head lock) means that everything is loaded."""
+        self._cache = cache
+        self._loaded: dict[str, Entry] = {}
+        self._base: dict[str, int] = {}
+        self._claimed: dict[tuple[str, str], int] = {}
+        self._claim_links: list[tuple[int, int]] = []
+        self._reads: list[str] = []
+        self.written: dict[str, Entry] = {}
+        self.decided: list[Decided] = []
+        self._unit: list[int] = []
+
+    # the View
+
+    def read(self, stream: str) -> Any:
+        """The state of the stream with what this flush has decided so far. Raises `Cold`."""
+        return self._entry(stream).state
+
+    def version(self, stream: str) -> int:
+        """Version of the stream with what this flush has decided so far. Raises `Cold`."""
+        return self._entry(stream).version
+
+    def _entry(self, stream: str) -> Entry:
+        entry = self.written.get(stream)
+        if entry is None:
+            entry = self._loaded.get(stream)
+            if entry is None and self._cache is not None:
+                entry = self._cache.get(stream)
+            if entry is None:
+                raise Cold(stream)
+            # The first version seen counts: the cache may turn over and load a newer one within this flush.
+            self._base.setdefault(stream, entry.version)
+        self._reads.append(stream)
+        return entry
+
+    def take(self, loaded: Mapping[str, Entry]) -> None:
+        """Streams that were loaded, as of `known` or later. Kept here too: a small cache may drop them at once."""
+        self._loaded.update(loaded)
+
+    # deciding
+
+    def decide(self, work: Work) -> Decided:
+        """Decide one work on the overlay. Raises `Cold`, having changed nothing."""
+        self._reads = []
+        try:
+            if work.known is not None:
+                # Its key turned out to be used; only its neighbours in the group are decided again.
+                return self._known(work, work.known)
+            decision = work.decide(self)
+            for stream, _ in decision.writes:
+                if stream not in self._reads:
+                    self._entry(stream)
+            claims = self._claims(work, decision)
+        except Cold:
+            raise
+        except Exception as error:  # noqa: BLE001  # a refusal or a bug: either is this command's outcome, not the flush's
+            decided = Decided(work, self._reads)
+            decided.error = error
+            self.decided.append(decided)
+            return decided
+        decided = Decided(work, self._reads)
+        decided.decision = decision
+        decided.claims = claims
+        decided.answer = stored_answer(decision.status, decision.data)
+        decided.events = self._write(decision, work.metadata)
+        self.decided.append(decided)
+        return decided
+
+    def _known(self, work: Work, meaning: Answer | LedgerError) -> Decided:
+        decided = Decided(work, ())
+        decided.error = meaning if isinstance(meaning, LedgerError) else None
+        self.decided.append(decided)
+        return decided
+
+    def decide_group(self, works: Sequence[Work]) -> None:
+        """Decide works that happen all or none; a refusal takes back what the ones before it wrote."""
+        saved, self.written = self.written, _Layer(self.written)
+        claimed = dict(self._claimed)
+        begin = len(self.decided)
+        try:
+            for index, work in enumerate(works):
+                decided = self.decide(work)
+                if decided.error is not None:
+                    self._refuse_group(works, begin, index, decided.error)
+                    self.written, self._claimed = saved, claimed
+                    return
+        except Cold:
+            del self.decided[begin:]
+            self.written, self._claimed = saved, claimed
+            raise
+        saved.update(self.written)
+        self.written = saved
+        group = works[0].group
+        if group is not None:
+            group.refusal = None
+
+    def _refuse_group(self, works: Sequence[Work], begin: int, index: int, error: BaseException) -> None:
+        reads = [stream for decided in self.decided[begin:] for stream in decided.reads]
+        del self.decided[begin:]
+        group = works[0].group
+        if group is not None and isinstance(error, LedgerError):
+            group.refusal = (index, error)
+        for work in works:
+            decided = Decided(work, reads)
+            decided.error = error
+            self.decided.append(decided)
+
+    def _claims(self, work: Work, decision: Decision) -> list[Claim]:
+        claims = []
+        for claim in decision.claims:
+            fact = (claim.scope, claim.value)
+            if work.taken is not None and fact in work.taken:
+                raise claim.refusal
+            first = self._claimed.get(fact)
+            if first is not None:
+                # Refused only if the first one really gets it: the two share a unit.
+                self._claim_links.append((first, len(self.decided)))
+                raise claim.refusal
+            claims.append(Claim(*fact, digest_of(*fact)))
+        for made in claims:
+            self._claimed[made.scope, made.value] = len(self.decided)
+        return claims
+
+    def _write(self, decision: Decision, metadata: bytes) -> Sequence[NewEvent]:
+        new: list[NewEvent] = []
+        for stream, events in decision.writes:
+            if not events:
+                continue
+            entry = self._writable(stream)
+            evolve = category_of(stream).evolve
+            version, previous, state = entry.version, entry.hash, entry.state
+            for event in events:
+                version += 1
+                tag = tag_of(event)
+                data = encode(event)
+                previous = event_hash(previous, stream, version, tag, metadata, data)
+                new.append(NewEvent(stream, version, tag, metadata, data, previous))
+                state = evolve(state, event)
+            entry.version, entry.hash, entry.state = version, previous, state
+        return new
+
+    def _writable(self, stream: str) -> Entry:
+        """The overlay's own entry: copied once a flush, not once an event."""
+        entry = dict.get(self.written, stream)  # of this layer alone, not of one below it
+        if entry is None:
+            base = self._entry(stream)
+            entry = Entry(base.version, base.hash, category_of(stream).copy(base.state))
+            self.written[stream] = entry
+        return entry
+
+    # the batch
+
+    def batch(self, known: int) -> AppendBatch:
+        """Everything decided, in units: commands connected where one touches a stream that another writes."""
+        self._unit = self._connected()
+        commands = []
+        reads: dict[tuple[str, int], Read] = {}
+        for index, decided in enumerate(self.decided):
+            work, unit = decided.work, self._unit[index]
+            decision = decided.decision
+            if work.known is not None:
+                # Known to be used: looked up again it would condemn its unit for ever. No key is empty.
+                commands.append(Command(unit, "", "", 0, b"", None))
+                continue
+            commands.append(
+                Command(
+                    unit,
+                    work.caller,
+                    work.key,
+                    work.digest,
+                    work.fingerprint,
+                    decided.answer,
+                    decided.events,
+                    decided.claims,
+                    decision.directory if decision is not None else None,
+                )
+            )
+            for stream in decided.reads:
+                if (stream, unit) not in reads:
+                    reads[stream, unit] = Read(stream, self._base[stream], unit)
+        return AppendBatch(known, commands, list(reads.values()))
+
+    def _connected(self) -> list[int]:
+        unit = list(range(len(self.decided)))
+
+        def root(index: int) -> int:
+            while unit[index] != index:
+                unit[index] = unit[unit[index]]
+                index = unit[index]
+            return index
+
+        owner: dict[str, int] = {}
+        groups: dict[object, int] = {}
+        written = self.written
+        for index, decided in enumerate(self.decided):
+            for stream in decided.reads:
+                if stream in written:
+                    unit[root(index)] = root(owner.setdefault(stream, index))
+            if decided.work.group is not None:
+                unit[root(index)] = root(groups.setdefault(decided.work.group, index))
+        for first, second in self._claim_links:
+            if second < len(unit):
+                unit[root(second)] = root(first)
+        return [root(index) for index in range(len(unit))]
+
+    def unit_of(self, index: int) -> int:
+        """The unit of the command at that index, once `batch` has made them."""
+        return self._unit[index]
+
+    def merge(self, outcome: Appended, cache: StreamCache) -> None:
+        """Put into the cache what was loaded and what the store confirmed; drop what it says has moved."""
+        for stream, entry in self._loaded.items():
+            cache.put(stream, entry)
+        if outcome.moved is None:
+            cache.clear()
+        else:
+            for stream in outcome.moved:
+                cache.drop(stream)
+        # What a bad unit wrote stays out; what the cache has of its streams is as good as it was, unless it moved.
+        refused: set[str] = set()
+        if outcome.bad_units:
+            for index, decided in enumerate(self.decided):
+                if self._unit[index] in outcome.bad_units:
+                    refused.update(decided.reads)
+        for stream, entry in self.written.items():
+            if stream not in refused:
+                cache.put(stream, entry)
+
+
+class _Layer(dict[str, Entry]):
+    """An overlay on an overlay: reads fall through, writes stay above until they are merged down."""
+
+    def __init__(self, below: dict[str, Entry]) -> None:
+        super().__init__()
+        self._below = below
+
+    def get(self, key: str, default: Any = None) -> Any:
+        entry = super().get(key)
+        return self._below.get(key, default) if entry is None else entry

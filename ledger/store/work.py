@@ -1,0 +1,113 @@
+"""One command on its way through the committer, and the answer that is kept of it.
+
+Standard library and msgspec. Read next: `committer.py`.
+"""
+
+import asyncio
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+import uuid_utils
+
+from ledger.decision import Answer, Decide, Origin
+from ledger.errors import LedgerError
+from ledger.store.codec import Metadata, encode
+from ledger.store.port import Kept
+from ledger.transactions import Transaction
+
+_decode_kept: Final = msgspec.json.Decoder().decode
+
+
+def digest_of(scope: str, value: str) -> int:
+    """64 bits of SHA-256(scope ‖ 0 ‖ value), signed as PostgreSQL's bigint."""
+    return int.from_bytes(sha256(f"{scope}\0{value}".encode()).digest()[:8], "big", signed=True)
+
+
+class Group:
+    """Commands that happen all or none. `refusal` is the index and error of the one that stopped them."""
+
+    __slots__ = ("refusal",)
+
+    def __init__(self) -> None:
+        """No refusal yet."""
+        self.refusal: tuple[int, LedgerError] | None = None
+
+
+class Work:
+    """A command waiting for its outcome: how to decide it, under which key, and who waits."""
+
+    __slots__ = (
+        "attempts",
+        "caller",
+        "decide",
+        "digest",
+        "fingerprint",
+        "followers",
+        "future",
+        "group",
+        "key",
+        "known",
+        "metadata",
+        "taken",
+    )
+
+    def __init__(self, origin: Origin, decide: Decide, group: Group | None = None) -> None:
+        """A key is made where the client sent none, so that an append without an answer can be told by it."""
+        command_id = str(uuid_utils.uuid7())
+        self.caller = origin.actor.id
+        self.key = origin.key if origin.key is not None else "made-" + command_id
+        self.digest = digest_of(self.caller, self.key)
+        self.fingerprint = origin.fingerprint
+        self.decide = decide
+        self.group = group
+        self.metadata = encode(
+            Metadata(
+                origin.actor,
+                origin.now,
+                origin.request_id,
+                command_id,
+                origin.correlation_id,
+                origin.causation_id,
+                origin.key,
+            )
+        )
+        self.attempts = 0
+        self.taken: set[tuple[str, str]] | None = None
+        self.known: Answer | LedgerError | None = None
+        self.future: asyncio.Future[Answer] | None = None
+        self.followers: list[asyncio.Future[Answer]] | None = None
+
+    def settle(self, outcome: Answer | BaseException) -> None:
+        """Give the outcome to all who wait and still listen: a client that hung up must not stop the flusher."""
+        waiting = [self.future, *(self.followers or ())]
+        for future in waiting:
+            if future is not None and not future.done():
+                if isinstance(outcome, BaseException):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+
+def stored_answer(status: int, data: Any) -> bytes:
+    """The bytes that are kept: status and data, without positions and times."""
+    return encode((status, data))
+
+
+def stamped(data: Any, first_position: int, recorded_at: Any) -> Any:
+    """The answer's data with the position and time the store gave (in place)."""
+    transaction = getattr(data, "transaction", None)
+    if isinstance(transaction, Transaction):
+        transaction.stamp(first_position, recorded_at)
+    return data
+
+
+def replayed_answer(kept: Kept, *, replayed: bool = True) -> Answer:
+    """The first answer again, rendered from what was kept."""
+    status, data = _decode_kept(kept.answer)
+    if isinstance(data, dict) and isinstance(transaction := data.get("transaction"), dict):
+        position = transaction["position"] + kept.first_position
+        transaction["position"] = position
+        transaction["id"] = f"txn_{position}"
+        transaction["createdAt"] = kept.recorded_at
+    return Answer(status, data, kept.last_position, replayed)

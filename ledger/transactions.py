@@ -1,0 +1,132 @@
+"""A line of a member's history: what one event looks like to the member. One function, for answers and read models.
+
+Pure: standard library and msgspec. Read next: `handler.py`, which answers with it.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ledger.domain.points import (
+    PointsDeducted,
+    PointsEarned,
+    PointsExpired,
+    PointsGranted,
+    PointsSpent,
+)
+
+
+class Transaction(msgspec.Struct, rename="camel"):
+    """`amount` is always positive, `balance` is after it. `position` is an offset until `stamp` makes it one.
+
+    `id` and `created_at` (when it was recorded) are None until then.
+    """
+
+    id: str | None
+    type: str
+    source: str
+    amount: int
+    balance: int
+    occurred_at: datetime
+    created_at: datetime | None
+    position: int
+    description: str = ""
+    metadata: dict[str, Any] = {}
+    reference: str | UnsetType = UNSET
+    purchase_request_id: str | UnsetType = UNSET
+    referred_user: str | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
+
+    def stamp(self, first_position: int, recorded_at: datetime) -> None:
+        """Turn the offset into the position the store gave, once."""
+        self.position += first_position
+        self.id = f"txn_{self.position}"
+        self.created_at = recorded_at
+
+
+def transaction_of(event: object, offset: int = 0) -> Transaction | None:
+    """The line this event writes in the member's history; None if it writes none."""
+    kind = type(event)
+    if kind is PointsEarned:
+        return _earned(event, offset)  # type: ignore[arg-type]  # narrowed by `kind`, the cheap way
+    if kind is PointsSpent:
+        return _spent(event, offset)  # type: ignore[arg-type]  # as above
+    if isinstance(event, PointsGranted):
+        return Transaction(
+            None,
+            "admin_grant",
+            "admin",
+            event.amount,
+            event.balance,
+            event.occurred_at,
+            None,
+            offset,
+            event.reason,
+            event.metadata,
+            event.reference or UNSET,
+            expires_at=event.expires_at or UNSET,
+        )
+    if isinstance(event, PointsDeducted):
+        return Transaction(
+            None,
+            "admin_deduct",
+            "admin",
+            event.amount,
+            event.balance,
+            event.occurred_at,
+            None,
+            offset,
+            event.reason,
+            event.metadata,
+            event.reference or UNSET,
+        )
+    if isinstance(event, PointsExpired):
+        return Transaction(
+            None,
+            "expire",
+            "expiry",
+            event.amount,
+            event.balance,
+            event.occurred_at,
+            None,
+            offset,
+            "Points expired",
+        )
+    return None
+
+
+def _earned(event: PointsEarned, offset: int) -> Transaction:
+    return Transaction(
+        None,
+        "earn",
+        event.source,
+        event.amount,
+        event.balance,
+        event.occurred_at,
+        None,
+        offset,
+        event.description,
+        event.metadata,
+        event.reference,
+        event.reference if event.source == "purchase" else UNSET,
+        UNSET,
+        event.expires_at or UNSET,
+    )
+
+
+def _spent(event: PointsSpent, offset: int) -> Transaction:
+    return Transaction(
+        None,
+        "spend",
+        "redemption",
+        event.amount,
+        event.balance,
+        event.occurred_at,
+        None,
+        offset,
+        event.description,
+        event.metadata,
+        event.reference,
+    )
