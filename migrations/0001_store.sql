@@ -150,21 +150,24 @@ BEGIN
   RETURN made;
 END $$;
 
+-- What an append takes, as rows: far cheaper to send than a column at a time. `unit` ties together what stands or falls
+-- together; -1 in a read means every unit of the batch. `command` counts commands from 1.
+CREATE TYPE ledger.stream_read AS (stream text, version integer, unit integer);
+CREATE TYPE ledger.new_command AS (unit integer, caller text, key text, digest bigint, fingerprint bytea, answer bytea, events integer);
+CREATE TYPE ledger.new_claim AS (command integer, unit integer, scope text, value text, digest bigint);
+CREATE TYPE ledger.new_event AS (unit integer, stream text, version integer, type text, metadata bytea, data bytea, hash bytea);
+CREATE TYPE ledger.new_directory_row AS (unit integer, user_id text, name text, avatar text);
+
 -- The append. Everything a flush decided goes through this one call, which locks the head first and in a statement of
 -- its own: later statements then see a fresh snapshot, and the head is the fence between processes.
 --
--- r_*  streams read, with the version they had and the unit that read them
--- c_*  commands (c_answer null: a refusal, only its key is looked up), c_events: how many events each appends
--- k_*  claims, e_* events in order, d_* directory rows; *_command counts commands from 1
--- out  bad_units were not inserted; kept_* are keys used before; taken are indexes into k_*; moved are the streams
---      with an event in (p_known, head_before], null where they are more than 2,000.
+-- p_commands: an answer of null is a refusal, of which only the key is looked up; `events` is how many it appends.
+-- out: bad_units were not inserted; kept_* are commands whose key was used before; taken are the claims (counted from
+-- 1) somebody else has; moved are the streams with an event in (p_known, head_before], null where they are more than
+-- 2,000.
 CREATE FUNCTION ledger.append(
-  p_known bigint,
-  r_stream text[], r_version integer[], r_unit integer[],
-  c_unit integer[], c_digest bigint[], c_caller text[], c_key text[], c_fingerprint bytea[], c_answer bytea[], c_events integer[],
-  k_command integer[], k_scope text[], k_value text[], k_digest bigint[],
-  e_command integer[], e_stream text[], e_version integer[], e_type text[], e_metadata bytea[], e_data bytea[], e_hash bytea[],
-  d_command integer[], d_user text[], d_name text[], d_avatar text[],
+  p_known bigint, p_reads ledger.stream_read[], p_commands ledger.new_command[], p_claims ledger.new_claim[],
+  p_events ledger.new_event[], p_directory ledger.new_directory_row[],
   OUT head_before bigint, OUT head bigint, OUT recorded_at timestamptz, OUT bad_units integer[],
   OUT kept_index integer[], OUT kept_fingerprint bytea[], OUT kept_answer bytea[], OUT kept_first bigint[], OUT kept_last bigint[],
   OUT kept_at timestamptz[], OUT taken integer[], OUT moved text[])
@@ -176,10 +179,11 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-  found_command record;
-  found_claim   record;
-  appended      bigint;
-  last_at       timestamptz;
+  digests  bigint[];
+  kept     record;
+  claimed  record;
+  appended bigint;
+  last_at  timestamptz;
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'ledger.append needs READ COMMITTED, not %', current_setting('transaction_isolation') USING ERRCODE = '25001';
@@ -191,35 +195,39 @@ BEGIN
   -- Strictly later than the last append, so that an instant names one position and stays true.
   recorded_at := greatest(clock_timestamp(), last_at + interval '1 microsecond');
   bad_units := '{}';
-  taken := '{}';
-  kept_index := '{}'; kept_fingerprint := '{}'; kept_answer := '{}'; kept_first := '{}'; kept_last := '{}'; kept_at := '{}';
   moved := '{}';
+  taken := '{}';
 
-  FOR found_command IN SELECT c.* FROM ledger.commands c WHERE c.digest = ANY (c_digest) LOOP
-    FOR i IN 1 .. cardinality(c_digest) LOOP
-      IF c_digest[i] = found_command.digest AND c_key[i] = found_command.key AND c_caller[i] = found_command.caller THEN
-        bad_units := bad_units || c_unit[i];
-        kept_index := kept_index || i;
-        kept_fingerprint := kept_fingerprint || found_command.fingerprint;
-        kept_answer := kept_answer || found_command.answer;
-        kept_first := kept_first || found_command.first_position;
-        kept_last := kept_last || found_command.last_position;
-        kept_at := kept_at || found_command.recorded_at;
-      END IF;
-    END LOOP;
-  END LOOP;
-
-  IF cardinality(k_digest) > 0 THEN
-    FOR found_claim IN SELECT k.* FROM ledger.claims k WHERE k.digest = ANY (k_digest) LOOP
-      FOR i IN 1 .. cardinality(k_digest) LOOP
-        IF k_digest[i] = found_claim.digest AND k_scope[i] = found_claim.scope AND k_value[i] = found_claim.value THEN
-          bad_units := bad_units || c_unit[k_command[i]];
-          taken := taken || i;
-        END IF;
-      END LOOP;
-    END LOOP;
+  -- Keys used before. The array of digests first: a join with it would be planned as a scan of the table.
+  digests := ARRAY(SELECT c.digest FROM unnest(p_commands) AS c);
+  IF EXISTS (SELECT 1 FROM ledger.commands k WHERE k.digest = ANY (digests)) THEN
+    SELECT array_agg(c.i::integer) AS index, array_agg(c.unit) AS unit, array_agg(k.fingerprint) AS fingerprint,
+           array_agg(k.answer) AS answer, array_agg(k.first_position) AS first, array_agg(k.last_position) AS last,
+           array_agg(k.recorded_at) AS at
+    INTO kept
+    FROM (SELECT * FROM ledger.commands k WHERE k.digest = ANY (digests)) AS k
+    JOIN unnest(p_commands) WITH ORDINALITY AS c(unit, caller, key, digest, fingerprint, answer, events, i)
+      ON c.digest = k.digest AND c.key = k.key AND c.caller = k.caller;
+    bad_units := bad_units || coalesce(kept.unit, '{}');
+    kept_index := kept.index; kept_fingerprint := kept.fingerprint; kept_answer := kept.answer;
+    kept_first := kept.first; kept_last := kept.last; kept_at := kept.at;
   END IF;
 
+  -- Facts somebody else was first to claim.
+  IF cardinality(p_claims) > 0 THEN
+    digests := ARRAY(SELECT c.digest FROM unnest(p_claims) AS c);
+    IF EXISTS (SELECT 1 FROM ledger.claims k WHERE k.digest = ANY (digests)) THEN
+      SELECT coalesce(array_agg(c.i::integer), '{}') AS index, coalesce(array_agg(c.unit), '{}') AS unit
+      INTO claimed
+      FROM (SELECT * FROM ledger.claims k WHERE k.digest = ANY (digests)) AS k
+      JOIN unnest(p_claims) WITH ORDINALITY AS c(command, unit, scope, value, digest, i)
+        ON c.digest = k.digest AND c.value = k.value AND c.scope = k.scope;
+      bad_units := bad_units || claimed.unit;
+      taken := claimed.index;
+    END IF;
+  END IF;
+
+  -- What other processes have appended since.
   IF head_before > p_known THEN
     IF head_before - p_known <= 2000 THEN
       moved := ARRAY(SELECT DISTINCT e.stream FROM ledger.events e WHERE e.position > p_known AND e.position <= head_before);
@@ -228,49 +236,48 @@ BEGIN
     END IF;
     bad_units := bad_units || ARRAY(
       SELECT r.unit
-      FROM unnest(r_stream, r_version, r_unit) AS r(stream, version, unit)
+      FROM unnest(p_reads) AS r
       JOIN (SELECT e.stream, max(e.version) AS version FROM ledger.events e
-            WHERE e.stream = ANY (r_stream) AND e.position > p_known AND e.position <= head_before
+            WHERE e.stream = ANY (ARRAY(SELECT w.stream FROM unnest(p_reads) AS w))
+              AND e.position > p_known AND e.position <= head_before
             GROUP BY e.stream) AS n ON n.stream = r.stream
       WHERE n.version > r.version);
+    IF -1 = ANY (bad_units) THEN
+      bad_units := ARRAY(SELECT c.unit FROM unnest(p_commands) AS c);
+    END IF;
   END IF;
 
   IF cardinality(bad_units) = 0 THEN
     INSERT INTO ledger.events (position, stream, version, type, recorded_at, metadata, data, hash)
       SELECT head_before + e.i, e.stream, e.version, e.type, append.recorded_at, e.metadata, e.data, e.hash
-      FROM unnest(e_stream, e_version, e_type, e_metadata, e_data, e_hash)
-           WITH ORDINALITY AS e(stream, version, type, metadata, data, hash, i);
+      FROM unnest(p_events) WITH ORDINALITY AS e(unit, stream, version, type, metadata, data, hash, i);
   ELSE
     INSERT INTO ledger.events (position, stream, version, type, recorded_at, metadata, data, hash)
       SELECT head_before + row_number() OVER (ORDER BY e.i), e.stream, e.version, e.type, append.recorded_at, e.metadata, e.data, e.hash
-      FROM unnest(e_command, e_stream, e_version, e_type, e_metadata, e_data, e_hash)
-           WITH ORDINALITY AS e(command, stream, version, type, metadata, data, hash, i)
-      WHERE c_unit[e.command] <> ALL (bad_units);
+      FROM unnest(p_events) WITH ORDINALITY AS e(unit, stream, version, type, metadata, data, hash, i)
+      WHERE e.unit <> ALL (bad_units);
   END IF;
   GET DIAGNOSTICS appended = ROW_COUNT;
   head := head_before + appended;
 
   INSERT INTO ledger.commands (digest, first_position, last_position, recorded_at, caller, key, fingerprint, answer)
     SELECT c.digest, head_before + c.up_to - c.events + 1, head_before + c.up_to, append.recorded_at, c.caller, c.key, c.fingerprint, c.answer
-    FROM (SELECT u.*, sum(u.events) OVER (ORDER BY u.i) AS up_to
-          FROM unnest(c_unit, c_digest, c_caller, c_key, c_fingerprint, c_answer, c_events)
-               WITH ORDINALITY AS u(unit, digest, caller, key, fingerprint, answer, events, i)
+    FROM (SELECT u.*, sum(u.events) OVER (ORDER BY u.i ROWS UNBOUNDED PRECEDING) AS up_to
+          FROM unnest(p_commands) WITH ORDINALITY AS u(unit, caller, key, digest, fingerprint, answer, events, i)
           WHERE u.unit <> ALL (bad_units)) AS c
     WHERE c.answer IS NOT NULL;
 
-  IF cardinality(k_digest) > 0 THEN
+  IF cardinality(p_claims) > 0 THEN
     INSERT INTO ledger.claims (digest, position, scope, value)
-      SELECT k.digest, head, k.scope, k.value
-      FROM unnest(k_command, k_scope, k_value, k_digest) AS k(command, scope, value, digest)
-      WHERE c_unit[k.command] <> ALL (bad_units);
+      SELECT k.digest, head, k.scope, k.value FROM unnest(p_claims) AS k WHERE k.unit <> ALL (bad_units);
   END IF;
 
-  IF cardinality(d_user) > 0 THEN
+  IF cardinality(p_directory) > 0 THEN
     -- The last one wins where a batch names a user twice.
     INSERT INTO ledger.directory (user_id, name, avatar, updated_at)
       SELECT DISTINCT ON (d.user_id) d.user_id, d.name, d.avatar, append.recorded_at
-      FROM unnest(d_command, d_user, d_name, d_avatar) WITH ORDINALITY AS d(command, user_id, name, avatar, i)
-      WHERE c_unit[d.command] <> ALL (bad_units)
+      FROM unnest(p_directory) WITH ORDINALITY AS d(unit, user_id, name, avatar, i)
+      WHERE d.unit <> ALL (bad_units)
       ORDER BY d.user_id, d.i DESC
     ON CONFLICT (user_id) DO UPDATE SET name = excluded.name, avatar = excluded.avatar, updated_at = excluded.updated_at;
   END IF;

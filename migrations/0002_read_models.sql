@@ -26,10 +26,11 @@ CREATE TABLE read_models.builds (
   PRIMARY KEY (name, build)
 );
 
--- Events that could not be applied. The first one parks its stream in that read model; later ones of it wait.
+-- Events that could not be applied. The first one parks its stream in that build; later ones of it wait.
 CREATE TABLE read_models.dead_letters (
   id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name       text        NOT NULL,
+  build      integer     NOT NULL,
   stream     text        NOT NULL,
   position   bigint      NOT NULL,
   event_type text        NOT NULL,
@@ -38,7 +39,7 @@ CREATE TABLE read_models.dead_letters (
   at         timestamptz NOT NULL DEFAULT clock_timestamp(),
   state      text        NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'replayed', 'skipped'))
 );
-CREATE UNIQUE INDEX dead_letters_parked ON read_models.dead_letters (name, stream) WHERE state = 'parked';
+CREATE UNIQUE INDEX dead_letters_parked ON read_models.dead_letters (name, build, stream) WHERE state = 'parked';
 
 ALTER TABLE read_models.active OWNER TO ledger_project;
 ALTER TABLE read_models.builds OWNER TO ledger_project;

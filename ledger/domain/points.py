@@ -5,9 +5,10 @@ allocation into the event; nobody ever computes it again. Pure: the clock is an 
 Standard library and msgspec only. Read next: `../handler.py`, which puts these decisions into use cases.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from ledger.domain.programme import Level, Programme
 from ledger.errors import (
     AccountLocked,
     BalanceTooLarge,
+    CorruptionError,
     InsufficientPoints,
     InvalidCommand,
     UserNotFound,
@@ -26,6 +28,7 @@ from ledger.errors import (
 MAX_POINTS: Final = 2**53 - 1
 """Largest amount, balance and lifetime: what a JSON number carries exactly in every language."""
 
+CHUNK_LOTS: Final = 256
 EARN_SOURCES: Final = ("purchase", "referral", "review", "bonus")
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 """Sorts after every deadline. Never written anywhere: a lot that never expires has `expires_at` None."""
@@ -262,7 +265,8 @@ class PointsAccount(msgspec.Struct, rename="camel"):
     """The account now: live lots in the order they are spent, and the sums an event carries.
 
     `balance` counts overdue lots whose expiry is not recorded yet; `available(state, now)` does not.
-    `lots[first:]` are alive: dropping from the front of a list of 100,000 lots at each spend would be quadratic.
+    The lots lie in chunks that are replaced, never changed: a copy shares them, so that copying and changing an account
+    of 100,000 lots costs microseconds.
     """
 
     version: int = 0
@@ -270,8 +274,7 @@ class PointsAccount(msgspec.Struct, rename="camel"):
     lifetime: int = 0
     tier: int = 1
     locked: bool = False
-    lots: list[Lot] = []
-    first: int = 0
+    chunks: list[tuple[Lot, ...]] = []
 
     @property
     def exists(self) -> bool:
@@ -280,14 +283,12 @@ class PointsAccount(msgspec.Struct, rename="camel"):
 
     def live_lots(self) -> list[Lot]:
         """The lots with points left, in the order they are spent."""
-        return self.lots[self.first :] if self.first else self.lots
+        return [*chain.from_iterable(self.chunks)]
 
 
 def copy_account(state: PointsAccount) -> PointsAccount:
-    """A copy that may be evolved while the original stays as it is (lots are immutable and shared)."""
-    return PointsAccount(
-        state.version, state.balance, state.lifetime, state.tier, state.locked, state.lots[state.first :], 0
-    )
+    """A copy that may be evolved while the original stays as it is."""
+    return PointsAccount(state.version, state.balance, state.lifetime, state.tier, state.locked, state.chunks.copy())
 
 
 # ── evolve ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -317,33 +318,63 @@ def evolve(state: PointsAccount, event: Event) -> PointsAccount:
 
 
 def _add_lot(state: PointsAccount, lot: Lot) -> None:
-    lots = state.lots
-    if len(lots) == state.first or lot_order(lots[-1]) < lot_order(lot):
-        lots.append(lot)
+    chunks = state.chunks
+    if not chunks:
+        chunks.append((lot,))
+        return
+    order = lot_order(lot)
+    # Nearly always behind all others: default deadlines only grow, and lots without one go by age.
+    at = len(chunks) - 1
+    if order < lot_order(chunks[at][-1]):
+        at = bisect_left(chunks, order, key=_last_order)
+    chunk = chunks[at]
+    within = len(chunk) if lot_order(chunk[-1]) < order else bisect_left(chunk, order, key=lot_order)
+    if len(chunk) < CHUNK_LOTS:
+        chunks[at] = (*chunk[:within], lot, *chunk[within:])
+    elif within == len(chunk):
+        chunks.insert(at + 1, (lot,))
     else:
-        lots.insert(bisect_right(lots, lot_order(lot), lo=state.first, key=lot_order), lot)
+        half = CHUNK_LOTS // 2
+        longer = (*chunk[:within], lot, *chunk[within:])
+        chunks[at : at + 1] = (longer[:half], longer[half:])
+
+
+def _last_order(chunk: tuple[Lot, ...]) -> tuple[datetime, int]:
+    return lot_order(chunk[-1])
 
 
 def _take(state: PointsAccount, allocation: tuple[Allocation, ...]) -> None:
     """Take each part from its lot, wherever it lies: history is followed, not recomputed."""
-    lots = state.lots
-    at = state.first
-    for part in allocation:
-        # Nearly always the next one; an allocation made under another order is found all the same.
-        if at >= len(lots) or lots[at].lot_id != part.lot_id:
-            at = next(i for i in range(state.first, len(lots)) if lots[i].lot_id == part.lot_id)
-        lot = lots[at]
-        left = lot.remaining - part.amount
-        if left:
-            lots[at] = Lot(lot.lot_id, lot.points, left, lot.expires_at)
-        elif at == state.first:
-            state.first += 1
-            at += 1
+    chunks = state.chunks
+    done = 0
+    while done < len(allocation):
+        at, within = _place_of(chunks, allocation[done].lot_id)
+        chunk = chunks[at]
+        begin = within
+        kept: list[Lot] = []
+        # All parts that lie side by side in this chunk at once.
+        while within < len(chunk) and done < len(allocation) and chunk[within].lot_id == allocation[done].lot_id:
+            lot = chunk[within]
+            left = lot.remaining - allocation[done].amount
+            if left:
+                kept.append(Lot(lot.lot_id, lot.points, left, lot.expires_at))
+            within += 1
+            done += 1
+        rest = (*chunk[:begin], *kept, *chunk[within:])
+        if rest:
+            chunks[at] = rest
         else:
-            del lots[at]
-    if state.first > 64 and state.first * 2 > len(lots):
-        del lots[: state.first]
-        state.first = 0
+            del chunks[at]
+
+
+def _place_of(chunks: list[tuple[Lot, ...]], lot_id: int) -> tuple[int, int]:
+    """Chunk and place of a lot: nearly always the very first; one allocated under another order is found too."""
+    for at, chunk in enumerate(chunks):
+        for within, lot in enumerate(chunk):
+            if lot.lot_id == lot_id:
+                return at, within
+    msg = f"lot {lot_id} is not alive"
+    raise CorruptionError(msg)
 
 
 # ── decide ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -351,8 +382,7 @@ def _take(state: PointsAccount, allocation: tuple[Allocation, ...]) -> None:
 
 def overdue_lots(state: PointsAccount, now: datetime) -> Iterator[Lot]:
     """The live lots at or past their deadline, in order: always the first ones."""
-    for index in range(state.first, len(state.lots)):
-        lot = state.lots[index]
+    for lot in chain.from_iterable(state.chunks):
         if lot.expires_at is None or lot.expires_at > now:
             return
         yield lot
@@ -532,13 +562,12 @@ def _expiries(state: PointsAccount, user_id: str, now: datetime) -> list[PointsE
 def _allocate(state: PointsAccount, overdue: int, amount: int) -> tuple[Allocation, ...]:
     """Which lots pay: earliest deadline first, the first `overdue` ones skipped as they have just expired."""
     parts = []
-    index = state.first + overdue
-    while amount:
-        lot = state.lots[index]
+    for lot in islice(chain.from_iterable(state.chunks), overdue, None):
         part = min(lot.remaining, amount)
         parts.append(Allocation(lot.lot_id, part))
         amount -= part
-        index += 1
+        if not amount:
+            break
     return tuple(parts)
 
 

@@ -15,7 +15,6 @@ from ledger.store.port import (
     AppendBatch,
     Appended,
     Kept,
-    NewEvent,
     Recorded,
     RejectedAppendError,
     StoreRewoundError,
@@ -40,7 +39,8 @@ LEFT JOIN LATERAL (
 ) AS t ON true
 WHERE h.shard = 0
 """
-APPEND: Final = "SELECT * FROM ledger.append(" + ", ".join(f"${n}" for n in range(1, 27)) + ")"
+APPEND: Final = "SELECT * FROM ledger.append($1, $2, $3, $4, $5, $6)"
+KEPT: Final = ("kept_index", "kept_fingerprint", "kept_answer", "kept_first", "kept_last", "kept_at")
 READ: Final = """
 SELECT position, stream, version, type, recorded_at, metadata, data, hash FROM ledger.events
 WHERE position > $1 ORDER BY position LIMIT $2
@@ -87,18 +87,10 @@ class _Writer:
 
     async def append(self, batch: AppendBatch) -> Appended:
         row = await self._watched(self.connection.fetchrow, APPEND, *_arguments(batch))
-        kept = [
-            Kept(index - 1, fingerprint, answer, first, last, at)
-            for index, fingerprint, answer, first, last, at in zip(
-                row["kept_index"],
-                row["kept_fingerprint"],
-                row["kept_answer"],
-                row["kept_first"],
-                row["kept_last"],
-                row["kept_at"],
-                strict=True,
-            )
-        ]
+        kept: list[Kept] = []
+        if row["kept_index"] is not None:
+            columns = (row[name] for name in KEPT)
+            kept = [Kept(index - 1, *found) for index, *found in zip(*columns, strict=True)]
         owners = [(c, k) for c, command in enumerate(batch.commands) for k in range(len(command.claims))]
         return Appended(
             row["head_before"],
@@ -172,8 +164,8 @@ class PostgresStore:
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[_Writer]:
         writer = self._write
-        transaction = writer.connection.transaction()
         try:
+            transaction = writer.connection.transaction()
             await transaction.start()
             await writer.connection.execute("SELECT ledger.lock_head()")
             yield writer
@@ -231,41 +223,13 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
 
 
 def _arguments(batch: AppendBatch) -> tuple[Any, ...]:
-    """The columns of `ledger.append`, in its order."""
-    commands, reads = batch.commands, batch.reads
-    claims = [(c, claim) for c, command in enumerate(commands, 1) for claim in command.claims]
-    rows = [(c, command.directory) for c, command in enumerate(commands, 1) if command.directory is not None]
-    owners: list[int] = []
-    events: list[NewEvent] = []
-    for c, command in enumerate(commands, 1):
-        if command.events:
-            events += command.events
-            owners += [c] * len(command.events)
+    """The rows of `ledger.append`, as tuples: asyncpg looks twice at every element of an array, once at a tuple."""
+    commands = batch.commands
     return (
         batch.known,
-        [r.stream for r in reads],
-        [r.version for r in reads],
-        [r.unit for r in reads],
-        [c.unit for c in commands],
-        [c.digest for c in commands],
-        [c.caller for c in commands],
-        [c.key for c in commands],
-        [c.fingerprint for c in commands],
-        [c.answer for c in commands],
-        [len(c.events) for c in commands],
-        [c for c, _ in claims],
-        [claim.scope for _, claim in claims],
-        [claim.value for _, claim in claims],
-        [claim.digest for _, claim in claims],
-        owners,
-        [e.stream for e in events],
-        [e.version for e in events],
-        [e.type for e in events],
-        [e.metadata for e in events],
-        [e.data for e in events],
-        [e.hash for e in events],
-        [c for c, _ in rows],
-        [row.user_id for _, row in rows],
-        [row.name for _, row in rows],
-        [row.avatar for _, row in rows],
+        [(r.stream, r.version, r.unit) for r in batch.reads],
+        [(c.unit, c.caller, c.key, c.digest, c.fingerprint, c.answer, len(c.events)) for c in commands],
+        [(n, c.unit, k.scope, k.value, k.digest) for n, c in enumerate(commands, 1) for k in c.claims],
+        [(c.unit, e.stream, e.version, e.type, e.metadata, e.data, e.hash) for c in commands for e in c.events],
+        [(c.unit, d.user_id, d.name, d.avatar) for c in commands if (d := c.directory) is not None],
     )

@@ -8,9 +8,10 @@ Read next: `flush.py` for the deciding, `port.py` for what the store answers.
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
 import structlog
 
 from ledger.audit.chain import GENESIS
@@ -44,6 +45,8 @@ PATIENCE: Final = 2
 """After so many conflicts a command is decided under the head lock, so that no process starves."""
 LOCKED_AT_MOST: Final = 64
 """Commands decided under one hold of the head lock: all other processes wait meanwhile."""
+SMALL_BATCH: Final = 16
+"""So many commands are not worth splitting: an append costs as much as ten of them by itself."""
 RESEND_PAUSE_SECONDS: Final = 0.05
 CLIENT_PATIENCE_SECONDS: Final = 10.0
 
@@ -144,12 +147,7 @@ class Committer:
 
     async def _run(self) -> None:
         try:
-            while not (self._stopping and not self._queue):
-                if self._queue:
-                    await self._flush(self._take())
-                else:
-                    self._wake.clear()
-                    await self._wake.wait()
+            await self._pipeline()
         except BaseException as error:
             log.critical("the committer stops", error=repr(error))
             self._broken = error
@@ -158,55 +156,114 @@ class Committer:
                 self._settle(work, StoreUnavailable("This process has stopped taking commands."))
             raise
 
+    async def _pipeline(self) -> None:
+        """While one append is under way, the next one is decided on top of it, as if it were confirmed already."""
+        sent: _Sent | None = None
+        draft: _Draft | None = None
+        while True:
+            # Cleared before looking: whatever arrives from here on sets it again.
+            self._wake.clear()
+            if sent is not None and sent.append.done():
+                shaken = await self._concluded(sent)
+                sent = None
+                if draft is not None and not draft.flush.outlives(shaken):
+                    self._put_back(draft.units)
+                    draft = None
+            if self._queue and not self._is_starved():
+                if draft is None:
+                    draft = _Draft(Flush(self._cache, None if sent is None else sent.flush.written))
+                self._fill(draft, idle=sent is None)
+            if sent is not None:
+                await self._wake.wait()
+            elif draft is not None:
+                sent, draft = await self._send(draft), None
+            elif self._queue:
+                await self._flush_alone(self._take())
+            elif self._stopping:
+                return
+            else:
+                await self._wake.wait()
+
+    def _is_starved(self) -> bool:
+        return self._queue[0][0].attempts >= PATIENCE
+
+    def _fill(self, draft: "_Draft", *, idle: bool) -> None:
+        """Decide what is waiting, up to the limit. On an idle pipeline only half: the rest is decided meanwhile."""
+        room = self._batch_limit - draft.size
+        if idle:
+            room = min(room, max(SMALL_BATCH, (self._waiting + 1) // 2))
+        while self._queue and not self._is_starved() and (len(self._queue[0]) <= room or draft.size == 0):
+            unit = self._queue.popleft()
+            room -= len(unit)
+            draft.size += len(unit)
+            self._waiting -= len(unit)
+            draft.units.append(unit)
+            missing = _decide(draft.flush, unit)
+            if missing is not None:
+                draft.cold.append((unit, missing))
+
+    async def _send(self, draft: "_Draft") -> "_Sent | None":
+        """Load what the draft lacks, and set its append going; None if it had to be put back."""
+        try:
+            await self._warm(draft.flush, draft.cold, self._store)
+        except AmbiguousAppendError:
+            # It broke while loading: nothing was sent, so everything may be decided again.
+            await self._patiently(draft.units, self._store.reconnect())
+            self._put_back(draft.units)
+            return None
+        batch = draft.flush.batch(self._known)
+        append = asyncio.ensure_future(self._store.append(batch))
+        append.add_done_callback(lambda _: self._wake.set())
+        return _Sent(draft.flush, draft.units, batch, append)
+
+    async def _concluded(self, sent: "_Sent") -> set[str] | None:
+        """Merge and answer what was sent; the streams on which nothing may have been decided since (None: any)."""
+        try:
+            outcome = sent.append.result()
+        except AmbiguousAppendError:
+            outcome = await self._patiently(sent.units, self._resend(sent.batch))
+            self._conclude(sent.flush, outcome, sent.units, resent=True)
+            return None
+        except RejectedAppendError as error:
+            await self._halve(sent.units, error)
+            return None
+        return self._conclude(sent.flush, outcome, sent.units, resent=False)
+
+    def _put_back(self, units: Sequence[Sequence[Work]]) -> None:
+        self._queue.extendleft(reversed(units))
+        self._waiting += sum(map(len, units))
+
     def _take(self) -> list[Sequence[Work]]:
-        """The next units of the queue, up to the limit; groups stay whole. A starved one goes with few others."""
+        """The starved units at the head of the queue and what is behind them, few enough to decide under the lock."""
         units: list[Sequence[Work]] = []
         count = 0
-        limit = LOCKED_AT_MOST if self._queue[0][0].attempts >= PATIENCE else self._batch_limit
-        while self._queue and (not units or count + len(self._queue[0]) <= limit):
+        while self._queue and (not units or count + len(self._queue[0]) <= LOCKED_AT_MOST):
             unit = self._queue.popleft()
             count += len(unit)
             units.append(unit)
         self._waiting -= count
         return units
 
-    async def _flush(self, units: list[Sequence[Work]]) -> None:
-        """Decide and append these units. Content the database rejects is found by halving and answered alone."""
-        starved = any(work.attempts >= PATIENCE for unit in units for work in unit)
-        try:
-            flush, outcome, resent = await (self._attempt_locked(units) if starved else self._attempt(units))
-        except RejectedAppendError as error:
-            self._cache.clear()
-            if len(units) > 1:
-                half = len(units) // 2
-                await self._flush(units[:half])
-                await self._flush(units[half:])
-                return
+    async def _halve(self, units: list[Sequence[Work]], error: RejectedAppendError) -> None:
+        """Content the database rejects is found by halving and answered alone."""
+        self._cache.clear()
+        if len(units) == 1:
             log.error("the database rejects a command", error=str(error))
             for work in units[0]:
                 self._settle(work, error)
             return
-        again = self._conclude(flush, outcome, {unit[0].group: unit for unit in units}, resent=resent)
-        if resent:
-            self._cache.clear()
-        self._queue.extendleft(reversed(again))
-        self._waiting += sum(map(len, again))
+        half = len(units) // 2
+        await self._flush_alone(units[:half])
+        await self._flush_alone(units[half:])
 
-    async def _attempt(self, units: list[Sequence[Work]]) -> tuple[Flush, Appended, bool]:
-        """Decide on what is cached, append behind the fence."""
-        while True:
-            flush = Flush(self._cache)
-            try:
-                await self._decide(flush, units, self._store)
-            except AmbiguousAppendError:
-                # It broke while loading: nothing was sent, so everything may be decided again.
-                await self._patiently(units, self._store.reconnect())
-                continue
-            batch = flush.batch(self._known)
-            try:
-                return flush, await self._store.append(batch), False
-            except AmbiguousAppendError:
-                return flush, await self._patiently(units, self._resend(batch)), True
+    async def _flush_alone(self, units: list[Sequence[Work]]) -> None:
+        """Decide and append these units under the head lock, with nothing else under way."""
+        try:
+            flush, outcome, resent = await self._attempt_locked(units)
+        except RejectedAppendError as error:
+            await self._halve(units, error)
+        else:
+            self._conclude(flush, outcome, units, resent=resent)
 
     async def _attempt_locked(self, units: list[Sequence[Work]]) -> tuple[Flush, Appended, bool]:
         """Load, decide and append under the head lock: nothing can move meanwhile."""
@@ -215,7 +272,8 @@ class Committer:
             batch: AppendBatch | None = None
             try:
                 async with self._store.locked() as appender:
-                    await self._decide(flush, units, appender)
+                    cold = [(unit, missing) for unit in units if (missing := _decide(flush, unit)) is not None]
+                    await self._warm(flush, cold, appender)
                     batch = flush.batch(self._known)
                     outcome = await appender.append(batch)
             except AmbiguousAppendError:
@@ -260,33 +318,26 @@ class Committer:
         finally:
             timer.cancel()
 
-    async def _decide(self, flush: Flush, units: Sequence[Sequence[Work]], appender: Appender) -> None:
-        """Decide all units in order; those that read a stream not at hand come after it is loaded."""
-        while units:
-            cold: set[str] = set()
-            deferred = []
-            for unit in units:
-                try:
-                    if unit[0].group is None:
-                        flush.decide(unit[0])
-                    else:
-                        flush.decide_group(unit)
-                except Cold as missing:
-                    cold.add(missing.stream)
-                    deferred.append(unit)
-            if cold:
-                wanted = [(stream, category_of(stream).schema) for stream in sorted(cold)]
-                _, tails = await appender.load(wanted)
-                flush.take({stream: folded(stream, tails.get(stream)) for stream, _ in wanted})
-            units = deferred
+    async def _warm(
+        self, flush: Flush, cold: Sequence[tuple[Sequence[Work], str]], appender: Appender
+    ) -> None:
+        """Load the streams that units were missing, and decide those; again while they miss another."""
+        while cold:
+            wanted = [(stream, category_of(stream).schema) for stream in sorted({stream for _, stream in cold})]
+            _, tails = await appender.load(wanted)
+            flush.take({stream: folded(stream, tails.get(stream)) for stream, _ in wanted})
+            cold = [(unit, missing) for unit, _ in cold if (missing := _decide(flush, unit)) is not None]
 
     # concluding
 
     def _conclude(
-        self, flush: Flush, outcome: Appended, groups: Mapping[Group | None, Sequence[Work]], *, resent: bool
-    ) -> list[Sequence[Work]]:
-        """Merge, answer the good units, and return what must be decided again."""
-        flush.merge(outcome, self._cache)
+        self, flush: Flush, outcome: Appended, units: Sequence[Sequence[Work]], *, resent: bool
+    ) -> set[str] | None:
+        """Merge, answer the good units, put back what must be decided again. Returns as `Flush.merge` does."""
+        shaken = flush.merge(outcome, self._cache)
+        if resent:
+            self._cache.clear()
+        groups = {unit[0].group: unit for unit in units if unit[0].group is not None}
         self._known = outcome.head
         self.flushes += 1
         self.commands += len(flush.decided)
@@ -314,12 +365,46 @@ class Committer:
                 again[id(work)] = (work,)
             else:
                 again[id(work.group)] = groups[work.group]
-        return [*again.values()]
+        self._put_back([*again.values()])
+        return None if resent else shaken
 
     def _settle(self, work: Work, outcome: Answer | BaseException) -> None:
         if self._in_flight.get((work.caller, work.key)) is work:
             del self._in_flight[work.caller, work.key]
         work.settle(outcome)
+
+
+class _Draft:
+    """A flush being decided while another append is under way."""
+
+    __slots__ = ("cold", "flush", "size", "units")
+
+    def __init__(self, flush: Flush) -> None:
+        self.flush = flush
+        self.units: list[Sequence[Work]] = []
+        self.size = 0
+        self.cold: list[tuple[Sequence[Work], str]] = []
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    """A flush whose append is under way."""
+
+    flush: Flush
+    units: list[Sequence[Work]]
+    batch: AppendBatch
+    append: "asyncio.Future[Appended]"
+
+
+def _decide(flush: Flush, unit: Sequence[Work]) -> str | None:
+    """Decide one unit; the stream it is missing, if it reads one that is not at hand."""
+    try:
+        if unit[0].group is None:
+            flush.decide(unit[0])
+        else:
+            flush.decide_group(unit)
+    except Cold as missing:
+        return missing.stream
+    return None
 
 
 def folded(stream: str, tail: Tail | None) -> Entry:

@@ -11,7 +11,7 @@ from ledger.decision import Answer, Decision
 from ledger.errors import LedgerError
 from ledger.store.cache import Entry, StreamCache
 from ledger.store.codec import category_of, encode, tag_of
-from ledger.store.port import AppendBatch, Appended, Claim, Command, NewEvent, Read
+from ledger.store.port import ALL_UNITS, AppendBatch, Appended, Claim, Command, NewEvent, Read
 from ledger.store.work import Work, digest_of, stored_answer
 
 
@@ -43,9 +43,13 @@ class Decided:
 class Flush:
     """The overlay, and everything decided on it. Also the `View` a decision reads through."""
 
-    def __init__(self, cache: StreamCache | None) -> None:
-        """`cache` is only read here; None (under the head lock) means that everything is loaded."""
+    def __init__(self, cache: StreamCache | None, below: Mapping[str, Entry] | None = None) -> None:
+        """`cache` is only read here; None (under the head lock) means that everything is loaded.
+
+        `below` is what the append under way has written: decided upon as if it were confirmed already.
+        """
         self._cache = cache
+        self._below = below
         self._loaded: dict[str, Entry] = {}
         self._base: dict[str, int] = {}
         self._claimed: dict[tuple[str, str], int] = {}
@@ -69,6 +73,8 @@ class Flush:
         entry = self.written.get(stream)
         if entry is None:
             entry = self._loaded.get(stream)
+            if entry is None and self._below is not None:
+                entry = self._below.get(stream)
             if entry is None and self._cache is not None:
                 entry = self._cache.get(stream)
             if entry is None:
@@ -197,12 +203,11 @@ class Flush:
 
     def batch(self, known: int) -> AppendBatch:
         """Everything decided, in units: commands connected where one touches a stream that another writes."""
-        self._unit = self._connected()
+        units = self._unit = self._connected()
         commands = []
-        reads: dict[tuple[str, int], Read] = {}
-        for index, decided in enumerate(self.decided):
-            work, unit = decided.work, self._unit[index]
-            decision = decided.decision
+        reader: dict[str, int] = {}
+        for unit, decided in zip(units, self.decided, strict=True):
+            work, decision = decided.work, decided.decision
             if work.known is not None:
                 # Known to be used: looked up again it would condemn its unit for ever. No key is empty.
                 commands.append(Command(unit, "", "", 0, b"", None))
@@ -217,13 +222,15 @@ class Flush:
                     decided.answer,
                     decided.events,
                     decided.claims,
-                    decision.directory if decision is not None else None,
+                    None if decision is None else decision.directory,
                 )
             )
             for stream in decided.reads:
-                if (stream, unit) not in reads:
-                    reads[stream, unit] = Read(stream, self._base[stream], unit)
-        return AppendBatch(known, commands, list(reads.values()))
+                # What several units read and none writes (the programme) is named once: if it moved, all decide again.
+                if reader.setdefault(stream, unit) != unit:
+                    reader[stream] = ALL_UNITS
+        base = self._base
+        return AppendBatch(known, commands, [Read(stream, base[stream], unit) for stream, unit in reader.items()])
 
     def _connected(self) -> list[int]:
         unit = list(range(len(self.decided)))
@@ -252,8 +259,11 @@ class Flush:
         """The unit of the command at that index, once `batch` has made them."""
         return self._unit[index]
 
-    def merge(self, outcome: Appended, cache: StreamCache) -> None:
-        """Put into the cache what was loaded and what the store confirmed; drop what it says has moved."""
+    def merge(self, outcome: Appended, cache: StreamCache) -> set[str] | None:
+        """Put into the cache what was loaded and what the store confirmed; drop what it says has moved.
+
+        Returns the streams on which nothing may have been decided meanwhile, None if that is every stream.
+        """
         for stream, entry in self._loaded.items():
             cache.put(stream, entry)
         if outcome.moved is None:
@@ -270,6 +280,15 @@ class Flush:
         for stream, entry in self.written.items():
             if stream not in refused:
                 cache.put(stream, entry)
+        return None if outcome.moved is None else refused.union(outcome.moved)
+
+    def outlives(self, shaken: set[str] | None) -> bool:
+        """The append below is concluded: does what was decided here hold? Not if it has read a shaken stream.
+
+        From now on the cache alone counts: what the append below wrote in vain must not be read any more.
+        """
+        self._below = None
+        return shaken is not None and shaken.isdisjoint(self._base)
 
 
 class _Layer(dict[str, Entry]):

@@ -100,16 +100,20 @@ async def migrate(url: str, *, folder: Path = MIGRATIONS) -> Sequence[Migration]
     where nothing is pending any role of the service will do. Several may call at once: one works, the others wait.
     """
     migrations = read_migrations(folder)
-    connection = await asyncpg.connect(
-        url, timeout=15, server_settings={"application_name": "ledger-migrate", "lock_timeout": _WAIT_FOR_OTHERS}
-    )
+    session = {"application_name": "ledger-migrate", "lock_timeout": _WAIT_FOR_OTHERS}
+    try:
+        connection = await asyncpg.connect(url, timeout=15, server_settings=session)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        raise MigrationError(f"the database cannot be reached: {str(error) or type(error).__name__}.") from error
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        await connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'")
+        await connection.execute(
+            f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'"
+        )
         pending = await pending_migrations(connection, migrations)
         for migration in pending:
             await _apply(connection, migration)
-        await connection.execute("SELECT ledger.ensure_partitions($1)", PARTITIONS_AHEAD)
+        await ensure_partitions(connection)
     except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
         raise MigrationError(f"{_one_line(error)}; nothing of it is applied, run it again.") from error
     except asyncpg.PostgresError as error:
@@ -140,3 +144,8 @@ async def _apply(connection: "asyncpg.Connection[Any]", migration: Migration) ->
 def _one_line(error: asyncpg.PostgresError) -> str:
     """What PostgreSQL says, without its own line breaks and full stop."""
     return " ".join(str(error).split()).rstrip(".")
+
+
+async def ensure_partitions(connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]") -> int:
+    """Make the partitions the log will need next; returns how many were missing. Any role that appends or projects may."""
+    return int(await connection.fetchval("SELECT ledger.ensure_partitions($1)", PARTITIONS_AHEAD))

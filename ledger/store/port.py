@@ -7,7 +7,7 @@ Read next: `committer.py`, which is the only one to call `append`.
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -66,8 +66,12 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     directory: DirectoryRow | None = None
 
 
+ALL_UNITS: Final = -1
+"""A read of this unit that turns out stale makes every unit of its batch bad."""
+
+
 class Read(msgspec.Struct, frozen=True, gc=False):
-    """A stream some commands of a unit have read, at this version (0: absent)."""
+    """A stream some commands of a unit have read, at this version (0: absent). Unit `ALL_UNITS`: all have."""
 
     stream: str
     version: int

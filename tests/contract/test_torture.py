@@ -46,23 +46,13 @@ async def open_accounts(connection: "asyncpg.Connection[Any]") -> None:
     """Forty accounts, opened through the same append function as everything else."""
     names = [f"account-{user}" for user in ACCOUNTS]
     data = [msgspec.json.encode(points.AccountOpened(user)) for user in ACCOUNTS]
-    hashes = [
-        event_hash(GENESIS, n, 1, "points.account-opened.v1", b"{}", d) for n, d in zip(names, data, strict=True)
+    hashes = [event_hash(GENESIS, n, 1, "points.account-opened.v1", b"{}", d) for n, d in zip(names, data, strict=True)]
+    events = [
+        (1, name, 1, "points.account-opened.v1", b"{}", opened, chained)
+        for name, opened, chained in zip(names, data, hashes, strict=True)
     ]
-    await connection.execute(
-        """SELECT head FROM ledger.append(0, '{}', '{}', '{}', '{1}', '{1}', '{setup}', '{setup}', $1, $2, $3,
-             '{}', '{}', '{}', '{}', $4, $5, $6, $7, $8, $9, $10, '{}', '{}', '{}', '{}')""",
-        [b"x"],
-        [b"[200,null]"],
-        [len(names)],
-        [1] * len(names),
-        names,
-        [1] * len(names),
-        ["points.account-opened.v1"] * len(names),
-        [b"{}"] * len(names),
-        data,
-        hashes,
-    )
+    setup = (1, "setup", "setup", 1, b"x", b"[200,null]", len(events))
+    await connection.fetch("SELECT head FROM ledger.append(0, '{}', $1, '{}', $2, '{}')", [setup], events)
 
 
 async def torture(url: str, folder: Path, seconds: float) -> list[dict[str, Any]]:
