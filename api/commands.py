@@ -1,0 +1,102 @@
+"""Every command over HTTP: one body, one command, one answer. A route is a row of data; this is what runs it.
+
+The same function serves the ordinary routes (through Litestar) and the lean ones (straight from the gate).
+Read next: `routes/points.py` for rows, `gate.py` for the lean ones.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import Receive
+
+from api.bodies import decode_body, read_body
+from api.call import Call, call_of, utc_now
+from api.documented import Documented, opened_to
+from api.envelope import Reply, success
+from api.idempotency import KeyRule, answer_headers, read_if_match, read_key
+from api.queries import Nothing, read_query
+from api.security import Access
+from ledger.decision import Answer, Origin, fingerprint
+
+PathParams = Mapping[str, str]
+NO_PARAMS: Final[PathParams] = {}
+
+
+class LeanRoute(msgspec.Struct, frozen=True):
+    """A POST route without path parameters that the gate runs by itself, past Litestar."""
+
+    path: str
+    access: Access
+    perform: Callable[[Call, Receive], Awaitable[Reply]]
+
+
+def _stored(_body: Any, answer: Answer) -> Any:
+    return answer.data
+
+
+class CommandRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A POST route: who may, what body, which command. `messages` gives the sentence of each status.
+
+    `show` makes the envelope's data; the answer's own, unless the body holds what no kept answer may.
+    """
+
+    path: str
+    access: Access
+    decoder: "msgspec.json.Decoder[Any]"
+    build: Callable[[Any, PathParams], Any]
+    messages: Mapping[int, str]
+    documented: Documented
+    key: KeyRule = "required"
+    show: Callable[[Any, Answer], Any] = _stored
+
+    async def perform(self, call: Call, receive: Receive, params: PathParams = NO_PARAMS) -> Reply:
+        """Read, decide, answer; whatever is refused is raised."""
+        raw = await read_body(call, receive)
+        if call.query:
+            read_query(call, Nothing)
+        key = read_key(call, self.key)
+        expected_version = read_if_match(call)
+        body = decode_body(self.decoder, raw)
+        command = self.build(body, params)
+        origin = origin_of(call, fingerprint(call.method, call.path, raw), key, expected_version)
+        answer = await call.resources.handler.handle(command, origin)
+        return success(
+            call,
+            self.messages[answer.status],
+            self.show(body, answer),
+            status=answer.status,
+            headers=answer_headers(answer.position, replayed=answer.replayed),
+        )
+
+    @property
+    def lean(self) -> LeanRoute:
+        """The same route for the gate."""
+        return LeanRoute(self.path, self.access, self.perform)
+
+    @property
+    def handler(self) -> HTTPRouteHandler:
+        """The same route for Litestar."""
+
+        async def perform(request: Request[Any, Any, Any]) -> Response[bytes]:
+            reply = await self.perform(call_of(request), request.receive, request.path_params)
+            return reply.as_response()
+
+        opt = opened_to(self.access, self.documented) | {"key": self.key}
+        return post(self.path, opt=opt, status_code=next(iter(self.messages)))(perform)
+
+
+def origin_of(call: Call, request_fingerprint: bytes, key: str | None, expected_version: int | None = None) -> Origin:
+    """Who gives the command, when, under which key."""
+    return Origin(
+        call.signed_in.actor,
+        utc_now(),
+        request_fingerprint,
+        call.request_id,
+        call.correlation_id,
+        key,
+        None,
+        expected_version,
+    )

@@ -1,0 +1,198 @@
+"""One table: which refusal is which status. And the refusals only HTTP knows.
+
+    LedgerError                       (the rest of the tree: ledger/errors.py)
+    ├── InvalidCommand
+    │   └── MalformedBody             400  no JSON, or none at all
+    ├── Unauthorized                  401  no token
+    │   └── InvalidToken              401  forged, expired, of another algorithm
+    ├── Forbidden                     403  role or ownership
+    ├── NotFound
+    │   └── RouteNotFound             404
+    ├── MethodNotAllowed              405  with Allow
+    ├── BodyTooLarge                  413
+    ├── UnsupportedMediaType          415
+    ├── TooManyRequests               429  with Retry-After
+    └── ClientGone                    499  counted only
+
+Whatever is not in the table is a 500 without a word of the exception in it.
+Read next: `problems.py`, which finds the field a wrong value stands in.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import asyncpg
+import structlog
+from litestar.exceptions import HTTPException
+
+from api.call import Call, Header
+from api.envelope import Reply, failure
+from ledger.errors import (
+    AccountLocked,
+    Conflict,
+    CorruptionError,
+    IdempotencyKeyReused,
+    InvalidCommand,
+    LedgerError,
+    NotFound,
+    RefusedByBalance,
+    StaleVersion,
+    StoreUnavailable,
+    Unavailable,
+)
+from ledger.store.port import StoreRewoundError
+
+log = structlog.get_logger(__name__)
+
+
+class MalformedBody(InvalidCommand):
+    """The body is no JSON text in UTF-8."""
+
+    code = "INVALID_JSON"
+
+
+class Unauthorized(LedgerError):
+    """There is no token."""
+
+    code = "UNAUTHENTICATED"
+    challenge: bytes = b"Bearer"
+
+
+class InvalidToken(Unauthorized):
+    """There is a token, and it proves nothing."""
+
+    code = "INVALID_TOKEN"
+    challenge = b'Bearer error="invalid_token"'
+
+
+class Forbidden(LedgerError):
+    """The caller is known and may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class RouteNotFound(NotFound):
+    """There is no such route."""
+
+    code = "ROUTE_NOT_FOUND"
+
+
+class MethodNotAllowed(LedgerError):
+    """The route has other methods. `allow` lists them."""
+
+    code = "METHOD_NOT_ALLOWED"
+
+    def __init__(self, message: str, allow: str) -> None:
+        """Keep the methods for the `Allow` header."""
+        super().__init__(message)
+        self.allow = allow
+
+
+class BodyTooLarge(LedgerError):
+    """The body is larger than the service reads."""
+
+    code = "BODY_TOO_LARGE"
+
+
+class UnsupportedMediaType(LedgerError):
+    """The body is of a type the service does not read."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class ClientGone(LedgerError):
+    """The client hung up: nobody sees the answer, but it is counted."""
+
+    code = "CLIENT_GONE"
+
+
+class TooManyRequests(LedgerError):
+    """A rate limit is used up. Come back in `retry_after_seconds`."""
+
+    code = "TOO_MANY_REQUESTS"
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        """Keep the wait for the `Retry-After` header."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+STATUS_OF: Final[Mapping[type[LedgerError], int]] = {
+    InvalidCommand: 400,
+    RefusedByBalance: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    Conflict: 409,
+    StaleVersion: 412,
+    BodyTooLarge: 413,
+    UnsupportedMediaType: 415,
+    IdempotencyKeyReused: 422,
+    AccountLocked: 423,
+    TooManyRequests: 429,
+    ClientGone: 499,
+    Unavailable: 503,
+}
+"""The nearest ancestor counts."""
+
+_DATABASE_AWAY: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+_UNAVAILABLE_STATES: Final = ("53", "57")
+
+
+def status_of(error: LedgerError | type[LedgerError]) -> int:
+    """The status of a refusal; 500 for one the table does not know."""
+    kind = error if isinstance(error, type) else type(error)
+    return next((STATUS_OF[parent] for parent in kind.__mro__ if parent in STATUS_OF), 500)
+
+
+def error_reply(call: Call, error: BaseException) -> Reply:
+    """The answer to whatever went wrong. Unexpected errors are logged here, and their text stays there."""
+    refusal = as_refusal(error, call)
+    if refusal is None or (status := status_of(refusal)) == 500:
+        level = "critical" if isinstance(error, CorruptionError | StoreRewoundError) else "error"
+        getattr(log, level)(
+            "request failed", request_id=call.request_id, method=call.method, path=call.path, exc_info=error
+        )
+        return failure(
+            call, 500, "INTERNAL_ERROR", "Something went wrong on our side; it is logged with the request id."
+        )
+    return failure(call, status, refusal.code, refusal.message, refusal.data, _headers_of(refusal))
+
+
+def as_refusal(error: BaseException, call: Call) -> LedgerError | None:
+    """The refusal that an exception of Litestar or of the database amounts to; None for what nobody expected."""
+    if isinstance(error, LedgerError):
+        return error
+    if isinstance(error, HTTPException):
+        return _from_litestar(error, call)
+    state = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, _DATABASE_AWAY) or state[:2] in _UNAVAILABLE_STATES:
+        log.warning("database away", request_id=call.request_id, error=repr(error))
+        return StoreUnavailable("The database does not answer; try again.", 1)
+    return None
+
+
+def _from_litestar(error: HTTPException, call: Call) -> LedgerError | None:
+    """Litestar routes and nothing else here, so these are all it can say."""
+    if error.status_code == 404:
+        return RouteNotFound(f"There is no {call.path} here.")
+    if error.status_code == 405:
+        allowed = sorted(filter(None, (method.strip() for method in (error.headers or {}).get("allow", "").split(","))))
+        return MethodNotAllowed(f"{call.path} takes {', '.join(allowed)}, not {call.method}.", ", ".join(allowed))
+    if error.status_code == 400:
+        return InvalidCommand("The request cannot be read.")
+    return None
+
+
+def _headers_of(refusal: Any) -> list[Header]:
+    headers: list[Header] = []
+    if (seconds := getattr(refusal, "retry_after_seconds", None)) is not None:
+        headers.append((b"retry-after", str(seconds).encode()))
+    if isinstance(refusal, Unauthorized):
+        headers.append((b"www-authenticate", refusal.challenge))
+    if isinstance(refusal, MethodNotAllowed):
+        headers.append((b"allow", refusal.allow.encode()))
+    if isinstance(refusal, BodyTooLarge):
+        headers.append((b"connection", b"close"))
+    return headers

@@ -1,0 +1,98 @@
+"""The types that bodies and queries are made of, each with the sentence its refusal ends in.
+
+msgspec and the standard library. Read next: `bodies.py`.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, UnsetType
+
+from ledger.domain.points import MAX_POINTS
+from ledger.errors import InvalidCommand
+from ledger.ids import ID_PATTERN, VISIBLE_PATTERN, is_id
+
+METADATA_BYTES: Final = 16_384
+"""Metadata is written into the event for ever; this much of it is plenty."""
+
+UserId = Annotated[
+    str, Meta(pattern=ID_PATTERN, description="1-64 characters of A-Z a-z 0-9 _ . : -", examples=["user-42"])
+]
+Points = Annotated[int, Meta(ge=1, le=MAX_POINTS, description=f"a whole number from 1 to {MAX_POINTS}", examples=[320])]
+SignedPoints = Annotated[
+    int,
+    Meta(ge=-MAX_POINTS, le=MAX_POINTS, description=f"a whole number from -{MAX_POINTS} to {MAX_POINTS}, not 0"),
+]
+Reference = Annotated[
+    str, Meta(pattern=VISIBLE_PATTERN, description="1-255 visible ASCII characters", examples=["order-1001"])
+]
+Key = Annotated[
+    str, Meta(pattern=VISIBLE_PATTERN, description="1-255 visible ASCII characters", examples=["import-7-line-12"])
+]
+Reason = Annotated[
+    str, Meta(min_length=1, max_length=1000, pattern=r"\S", description="1-1000 characters, not only blanks")
+]
+Description = Annotated[str, Meta(max_length=1000, description="at most 1000 characters")]
+Name = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern=r"\S", description="1-200 characters, not only blanks")
+]
+Avatar = Annotated[
+    str, Meta(max_length=2048, pattern=r"^https?://\S+$", description="an http(s) URL of at most 2048 characters")
+]
+ReferralCode = Annotated[
+    str, Meta(pattern="^[ABCDEFGHJKLMNPQRSTUVWXYZ23456789]{8}$", description="8 characters of A-Z and 2-9 without I, O")
+]
+Instant = Annotated[
+    str,
+    Meta(
+        max_length=40,
+        description="an ISO 8601 instant with offset, or a date, which means 00:00 UTC",
+        examples=["2026-01-31T12:00:00Z"],
+    ),
+]
+Metadata = Annotated[
+    dict[str, Any],
+    Meta(description=f"a JSON object of at most {METADATA_BYTES} bytes", examples=[{"campaign": "spring"}]),
+]
+MinPosition = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a position: a whole number from 0")]
+
+_INSTANT: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d{2}:\d{2}))?", re.ASCII
+)
+
+
+def instant(field: str, text: str) -> datetime:
+    """The instant in UTC. Refused: no offset, no such day, outside of the years 1 to 9999."""
+    if _INSTANT.fullmatch(text) is not None:
+        try:
+            at = datetime.fromisoformat(text.upper())
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise InvalidCommand.field(field, "must be an ISO 8601 instant with offset, or a date, which means 00:00 UTC.")
+
+
+def optional_instant(field: str, text: str | None) -> datetime | None:
+    """As `instant`; None stays None."""
+    return None if text is None else instant(field, text)
+
+
+def checked_user_id(text: str) -> str:
+    """The user id of a path."""
+    if not is_id(text):
+        raise InvalidCommand.field("userId", "must be 1-64 characters of A-Z a-z 0-9 _ . : -.")
+    return text
+
+
+def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Metadata of a size that may be written into an event."""
+    if metadata and len(msgspec.json.encode(metadata)) > METADATA_BYTES:
+        raise InvalidCommand.field("metadata", f"must be a JSON object of at most {METADATA_BYTES} bytes.")
+    return metadata
+
+
+def deadline(text: str | UnsetType | None) -> datetime | UnsetType | None:
+    """`expiresAt`: unset means the default, null means never."""
+    return instant("expiresAt", text) if isinstance(text, str) else text

@@ -1,0 +1,164 @@
+"""Rate limits, counted in Redis and shared by all processes; each process leases a slice at a time and counts it down.
+
+A small limit (100 in 15 minutes) is leased one by one and hence exact; a large one in slices of half a percent, so that
+a busy client costs a round trip to Redis in some hundred requests. If Redis is away, requests go on and are counted.
+`limits` and redis. Read next: `client_address.py`, `gate.py`.
+"""
+
+import asyncio
+from time import time
+from typing import Final
+
+import limits
+import structlog
+from limits.aio.storage import RedisStorage
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+from api import observability
+from api.call import Call, Header
+from api.client_address import ClientAddress
+from api.errors import TooManyRequests
+from api.security import LIMITED_BY_USER
+from ledger.settings import Settings
+
+SLICES: Final = 200
+LEASES_AT_MOST: Final = 50_000
+REDIS_PAUSE_SECONDS: Final = 1.0
+"""After Redis has failed it is left alone for so long: a request must not wait for a time-out each."""
+
+log = structlog.get_logger(__name__)
+
+
+class Tier:
+    """One limit: so many requests in a window, leased in slices."""
+
+    __slots__ = ("amount", "item", "label", "name", "policy", "slice", "window_seconds")
+
+    def __init__(self, name: str, notation: str) -> None:
+        """`notation` is that of the package `limits`: 100/15minutes."""
+        self.name = name
+        self.item = limits.parse(notation)
+        self.amount = self.item.amount
+        self.window_seconds = self.item.get_expiry()
+        self.slice = max(1, self.amount // SLICES)
+        self.label = name.encode()
+        self.policy = b'"%b";q=%d;w=%d' % (self.label, self.amount, self.window_seconds)
+
+
+class _Lease:
+    """What this process may still let through of one window, and what Redis said was left for everybody."""
+
+    __slots__ = ("asking", "left", "resets_at", "shared", "used_up", "waiting")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.shared = 0
+        self.resets_at = 0.0
+        self.used_up = False
+        self.waiting = 0
+        self.asking: asyncio.Future[None] | None = None
+
+
+class Limits:
+    """Admits calls or refuses them. One per process."""
+
+    def __init__(self, settings: Settings, redis: ConnectionPool) -> None:
+        """`redis` is a pool with short time-outs; it is closed by whoever made it."""
+        self._global = Tier("global", settings.rate_limit_global)
+        self._payment = Tier("payment", settings.rate_limit_payment)
+        self._by_user = Tier("user", settings.rate_limit_service)
+        self._address = ClientAddress(settings.trusted_proxies)
+        self._storage = RedisStorage("async+redis://", implementation="redispy", connection_pool=redis)  # type: ignore[arg-type]  # options are passed through to redis
+        self._leases: dict[tuple[str, str], _Lease] = {}
+        self._away_until = 0.0
+
+    async def admit(self, call: Call, client: str | None) -> None:
+        """Count the call in its tiers and write the headers; raises `TooManyRequests`."""
+        path = call.path
+        if not path.startswith("/api") or (len(path) > 4 and path[4] != "/"):
+            return
+        if path == "/api/health" or path.startswith("/api/payment/webhooks/"):
+            return
+        caller = call.caller
+        if caller is not None and caller.role in LIMITED_BY_USER:
+            await self._count(call, self._by_user, caller.id)
+            return
+        address = self._address.of(call, client)
+        await self._count(call, self._global, address)
+        if path.startswith("/api/payment") and (len(path) == 12 or path[12] == "/"):
+            await self._count(call, self._payment, address)
+
+    async def _count(self, call: Call, tier: Tier, identity: str) -> None:
+        taken = await self._take(tier, identity)
+        if taken is None:
+            return
+        lease, admitted = taken
+        wait_seconds = max(1, int(lease.resets_at - time()) + 1)
+        _add(call.response_headers, b"ratelimit-policy", tier.policy)
+        _add(
+            call.response_headers,
+            b"ratelimit",
+            b'"%b";r=%d;t=%d' % (tier.label, lease.shared + lease.left, wait_seconds),
+        )
+        if not admitted:
+            observability.RATE_LIMITED.labels(tier.name).inc()
+            raise TooManyRequests(
+                f"{tier.amount} requests in {tier.window_seconds} seconds are allowed; try again in {wait_seconds}.",
+                wait_seconds,
+            )
+
+    async def _take(self, tier: Tier, identity: str) -> tuple[_Lease, bool] | None:
+        """The lease, and whether this call could be taken from it. None: Redis is away."""
+        key = (tier.name, identity)
+        lease = self._leases.get(key)
+        if lease is None:
+            if len(self._leases) >= LEASES_AT_MOST:
+                self._leases = {}  # what was leased and not used is lost to its owner until the window ends
+            lease = self._leases[key] = _Lease()
+        while True:
+            now = time()
+            if lease.resets_at > now:
+                if lease.left > 0:
+                    lease.left -= 1
+                    return lease, True
+                if lease.used_up:
+                    return lease, False
+            if now < self._away_until or not await self._renew(tier, identity, lease):
+                observability.UNLIMITED.inc()
+                return None
+
+    async def _renew(self, tier: Tier, identity: str, lease: _Lease) -> bool:
+        """Ask Redis for another slice, one question at a time; False if it does not answer."""
+        if lease.asking is not None:
+            lease.waiting += 1
+            await asyncio.shield(lease.asking)
+            return time() >= self._away_until
+        lease.asking = asyncio.get_running_loop().create_future()
+        wanted, lease.waiting = max(tier.slice, 1 + lease.waiting), 0
+        try:
+            key = tier.item.key_for(tier.name, identity)
+            count = await self._storage.incr(key, tier.window_seconds, wanted)
+            if lease.resets_at <= time() or count == wanted:
+                lease.resets_at = min(float(await self._storage.get_expiry(key)), time() + tier.window_seconds)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._away_until = time() + REDIS_PAUSE_SECONDS
+            log.warning("rate limits are not counted: Redis is away", error=repr(error))
+            return False
+        else:
+            lease.left = max(0, wanted - max(0, count - tier.amount))
+            lease.shared = max(0, tier.amount - count)
+            lease.used_up = lease.shared == 0
+            return True
+        finally:
+            lease.asking.set_result(None)
+            lease.asking = None
+
+
+def _add(headers: list[Header], name: bytes, value: bytes) -> None:
+    """Put the value into the header, behind one of another tier."""
+    for index, (known, before) in enumerate(headers):
+        if known == name:
+            headers[index] = (name, before + b", " + value)
+            return
+    headers.append((name, value))

@@ -1,0 +1,27 @@
+"""Every route of the service, one file a noun. Read next: `points.py`."""
+
+from typing import Final
+
+from litestar.handlers import HTTPRouteHandler
+
+from api.commands import LeanRoute
+from api.routes import batch, docs, health, levels, members, metrics, points
+from api.routes.admin import accounts, events, read_models
+from api.routes.admin import points as admin_points
+
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
+    *health.ROUTES,
+    *docs.ROUTES,
+    *metrics.ROUTES,
+    *points.ROUTES,
+    *levels.ROUTES,
+    *batch.ROUTES,
+    *members.ROUTES,
+    *admin_points.ROUTES,
+    *accounts.ROUTES,
+    *events.ROUTES,
+    *read_models.ROUTES,
+)
+
+LEAN_ROUTES: Final[tuple[LeanRoute, ...]] = (points.EARN.lean, batch.LEAN)
+"""Also among `ROUTES`: served past Litestar because they carry the load."""

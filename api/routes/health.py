@@ -1,0 +1,186 @@
+"""Whether it lives (`/health`, touches nothing), whether it works (`/api/health`), and what there is (`/api`).
+
+Read next: `../resources.py`.
+"""
+
+import asyncio
+from importlib.metadata import PackageNotFoundError, version
+from time import monotonic
+from typing import Any, Final, Literal, cast
+
+import asyncpg
+import msgspec
+from litestar import Request, Response, get
+from msgspec import UNSET, UnsetType
+from redis.exceptions import RedisError
+
+from api.call import call_of, utc_now
+from api.documented import Documented, opened_to
+from api.envelope import encode, failure, success, timestamp
+from api.queries import Nothing, read_query
+from api.resources import Resources
+from api.security import OPEN
+from projections.read_model_list import head_position, list_read_models
+
+DATABASE_PATIENCE_SECONDS: Final = 2.0
+REMEMBERED_SECONDS: Final = 1.0
+"""Health is open to anyone and has no rate limit; it asks the database no more often than this."""
+
+PREFIXES: Final = {
+    "points": "/api/points",
+    "members": "/api/members",
+    "admin": "/api/admin",
+    "health": "/api/health",
+    "docs": "/api/docs",
+}
+
+
+def _version() -> str:
+    try:
+        return version("ledger-service")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+VERSION: Final = _version()
+
+
+class Lag(msgspec.Struct, frozen=True, rename="camel"):
+    """How far a read model is behind the log."""
+
+    position: int
+    lag_events: int
+    lag_seconds: float
+    state: str
+
+
+class HealthAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """`status`: ok; degraded (it works, but Redis is away, a read model is stuck or nothing can be written); down."""
+
+    version: str
+    status: Literal["ok", "degraded", "down"]
+    database: Literal["up", "down"]
+    redis: Literal["up", "down"]
+    writes: Literal["up", "down"]
+    log_head: int | UnsetType = UNSET
+    read_models: dict[str, Lag] | UnsetType = UNSET
+
+
+@get(
+    "/health",
+    opt=opened_to(
+        OPEN,
+        Documented(
+            summary="Whether the process lives",
+            tag="operations",
+            answer=dict[str, Any],
+            answers={200: "It does."},
+            enveloped=False,
+            answer_example={
+                "success": True,
+                "message": "The ledger is running.",
+                "timestamp": "2026-01-31T12:00:00.000Z",
+                "environment": "production",
+                "version": "1.0.0",
+            },
+        ),
+    ),
+)
+async def alive(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """No envelope, no database, no Redis."""
+    call = call_of(request)
+    read_query(call, Nothing)
+    bare = {
+        "success": True,
+        "message": "The ledger is running.",
+        "timestamp": timestamp(utc_now()),
+        "environment": call.resources.settings.environment,
+        "version": VERSION,
+    }
+    return Response(encode(bare), media_type="application/json")
+
+
+@get(
+    "/api/health",
+    opt=opened_to(
+        OPEN,
+        Documented(
+            summary="Whether the service works",
+            tag="operations",
+            answer=HealthAnswer,
+            answers={200: "ok or degraded.", 503: "DATABASE_UNAVAILABLE"},
+            answer_example={"version": "1.0.0", "status": "ok", "database": "up", "redis": "up", "writes": "up"},
+        ),
+    ),
+)
+async def health(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """503 only when the database is away: nothing can be done then, and another process may be better off."""
+    call = call_of(request)
+    read_query(call, Nothing)
+    answer = await _remembered(call.resources)
+    if answer.status == "down":
+        retry = [(b"retry-after", b"1")]
+        return failure(call, 503, "DATABASE_UNAVAILABLE", "The database does not answer.", answer, retry).as_response()
+    return success(call, f"The service is {answer.status}.", answer).as_response()
+
+
+@get(
+    "/api",
+    opt=opened_to(
+        OPEN,
+        Documented(
+            summary="The map of the service",
+            tag="operations",
+            answer=dict[str, Any],
+            answers={200: "The prefixes."},
+            answer_example={"services": PREFIXES},
+        ),
+    ),
+)
+async def service_map(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Where to go on reading."""
+    call = call_of(request)
+    read_query(call, Nothing)
+    return success(call, "The services of the ledger.", {"services": PREFIXES}).as_response()
+
+
+async def _remembered(resources: Resources) -> HealthAnswer:
+    checked_at, answer = resources.last_health
+    if answer is None or monotonic() - checked_at > REMEMBERED_SECONDS:
+        answer = await check(resources)
+        resources.last_health = (monotonic(), answer)
+    return cast("HealthAnswer", answer)
+
+
+async def check(resources: Resources) -> HealthAnswer:
+    """Ask the database and Redis, each with little patience."""
+    redis_up, found = await asyncio.gather(_redis(resources), _database(resources))
+    writes: Literal["up", "down"] = "down" if resources.committer.broken is not None else "up"
+    redis: Literal["up", "down"] = "up" if redis_up else "down"
+    if found is None:
+        return HealthAnswer(VERSION, "down", "down", redis, writes)
+    head, lags = found
+    stuck = any(lag.state == "stuck" for lag in lags.values())
+    status: Literal["ok", "degraded"] = "degraded" if stuck or redis == "down" or writes == "down" else "ok"
+    return HealthAnswer(VERSION, status, "up", redis, writes, head, lags)
+
+
+async def _redis(resources: Resources) -> bool:
+    try:
+        await resources.redis.ping()
+    except (RedisError, OSError, TimeoutError):
+        return False
+    return True
+
+
+async def _database(resources: Resources) -> tuple[int, dict[str, Lag]] | None:
+    try:
+        async with asyncio.timeout(DATABASE_PATIENCE_SECONDS):
+            head = await head_position(resources.pool)
+            models = await list_read_models(resources.pool)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        return None
+    return head, {m.name: Lag(m.position, m.lag_events, m.lag_seconds, m.state) for m in models}
+
+
+ROUTES: Final = (alive, health, service_map)

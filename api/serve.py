@@ -1,0 +1,49 @@
+"""How the application is put on the network: uvicorn with uvloop and httptools, on a socket that several may share.
+
+Read next: `app.py`; `cli/serve.py` for who calls this.
+"""
+
+import socket
+from typing import Final
+
+import uvicorn
+from litestar.types import ASGIApp
+
+from api.one_write import OneWriteProtocol
+from ledger.settings import Settings
+
+BACKLOG: Final = 2048
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than the usual 60 of load balancers: they must be the ones to close, or a request dies with the connection."""
+SHUTDOWN_SECONDS: Final = 15
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """The server of one process.
+
+    Proxy headers are not uvicorn's business: it would believe any of them that comes from this machine.
+    """
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=OneWriteProtocol,
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
+def serve(app: ASGIApp, settings: Settings, *, fd: int | None = None) -> None:
+    """Serve until told to stop by SIGINT or SIGTERM; with `fd` on a bound socket, which other processes may share.
+
+    Handed on as a socket and not as uvicorn's `fd`, which would take it for a Unix socket and lose the peer's address.
+    """
+    sockets = None if fd is None else [socket.socket(fileno=fd)]
+    uvicorn.Server(server_config(app, settings)).run(sockets=sockets)
