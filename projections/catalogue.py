@@ -1,0 +1,23 @@
+"""The list of read models. A new one is a file with its tables, fold and queries, and a line here.
+
+Read next: `projection.py`.
+"""
+
+from typing import Final
+
+from ledger.errors import ReadModelNotFound
+from projections.audit_trail import AuditTrail
+from projections.points import Points
+from projections.projection import Projection
+from projections.transactions import Transactions
+
+PROJECTIONS: Final[tuple[Projection, ...]] = (AuditTrail(), Points(), Transactions())
+
+
+def projection_named(name: str) -> Projection:
+    """The read model of that name, or `ReadModelNotFound`."""
+    for projection in PROJECTIONS:
+        if projection.name == name:
+            return projection
+    known = ", ".join(projection.name for projection in PROJECTIONS)
+    raise ReadModelNotFound(f"No read model {name}; there are {known}.")

@@ -1,0 +1,200 @@
+"""The fold of points events into accounts and lots. Tables here, queries in `points.py`.
+
+Nothing is read back: a lot made and spent within the page is never written, and what earlier pages left is taken from
+by one MERGE, which fails if a lot does not hold that much. Imports `ledger` only. Read next: `projection.py`.
+"""
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, Final
+
+from ledger.domain import points
+from ledger.errors import CorruptionError
+from projections.projection import Connection, LogEvent, Table, copy_rows
+
+ACCOUNTS: Final = Table(
+    part="",
+    columns=(
+        ("user_id", 'text COLLATE "C" NOT NULL'),
+        ("balance", "bigint NOT NULL"),
+        ("lifetime", "bigint NOT NULL"),
+        ("tier", "integer NOT NULL"),
+        ("locked", "boolean NOT NULL"),
+        ("version", "integer NOT NULL"),
+        ("position", "bigint NOT NULL"),
+        ("opened_at", "timestamptz NOT NULL"),
+    ),
+    key=("user_id",),
+    upserted=True,
+    options="fillfactor = 80",  # a balance changes in place, on its page, without touching the index
+    subject=("account", "user_id"),
+)
+LOTS: Final = Table(
+    part="lots",
+    columns=(
+        ("user_id", 'text COLLATE "C" NOT NULL'),
+        ("lot_id", "integer NOT NULL"),
+        ("points", "bigint NOT NULL"),
+        ("remaining", "bigint NOT NULL CHECK (remaining > 0)"),
+        ("expires_at", "timestamptz"),
+        ("granted_position", "bigint NOT NULL"),
+        ("position", "bigint NOT NULL"),
+    ),
+    key=("user_id", "lot_id"),
+    upserted=True,
+    indexes=(
+        "(user_id, expires_at) WHERE expires_at IS NOT NULL",
+        "(expires_at, user_id) WHERE expires_at IS NOT NULL",
+    ),
+    options="fillfactor = 90",
+    subject=("account", "user_id"),
+)
+
+_ACCOUNT_COLUMNS: Final = tuple(name for name, _ in ACCOUNTS.columns)
+_LOT_COLUMNS: Final = tuple(name for name, _ in LOTS.columns)
+
+# A member whose opening was skipped as unreadable still gets a row: opened when first seen.
+_MERGE_ACCOUNTS: Final = """
+MERGE INTO {accounts} AS a
+USING unnest($1::text[], $2::bigint[], $3::bigint[], $4::integer[], $5::boolean[], $6::integer[], $7::bigint[],
+             $8::timestamptz[])
+      AS n(user_id, balance, lifetime, tier, locked, version, position, at)
+ON a.user_id = n.user_id
+WHEN MATCHED THEN UPDATE SET
+  balance = coalesce(n.balance, a.balance), lifetime = coalesce(n.lifetime, a.lifetime),
+  tier = coalesce(n.tier, a.tier), locked = coalesce(n.locked, a.locked), version = n.version, position = n.position
+WHEN NOT MATCHED THEN INSERT (user_id, balance, lifetime, tier, locked, version, position, opened_at)
+  VALUES (n.user_id, coalesce(n.balance, 0), coalesce(n.lifetime, 0), coalesce(n.tier, 1), coalesce(n.locked, false),
+          n.version, n.position, n.at)
+"""
+_TAKE: Final = """
+MERGE INTO {lots} AS l
+USING unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) AS n(user_id, lot_id, amount, position)
+ON l.user_id = n.user_id AND l.lot_id = n.lot_id
+WHEN MATCHED AND l.remaining = n.amount THEN DELETE
+WHEN MATCHED THEN UPDATE SET remaining = l.remaining - n.amount, position = n.position
+"""
+
+# Places in the list that stands for an account in the fold; None: not changed by this page.
+_BALANCE, _LIFETIME, _TIER, _LOCKED, _VERSION, _POSITION, _AT = range(1, 8)
+
+
+class PointsPage:
+    """Accounts as lists [user, balance, lifetime, tier, locked, version, position, opened at], lots as in the table."""
+
+    __slots__ = ("_accounts", "_accounts_table", "_lots", "_lots_table", "_opened", "_taken")
+
+    def __init__(self, accounts_table: str, lots_table: str) -> None:
+        """Tables are named with their schema."""
+        self._accounts_table = accounts_table
+        self._lots_table = lots_table
+        self._accounts: dict[str, list[Any]] = {}
+        self._opened: dict[str, list[Any]] = {}
+        self._lots: dict[tuple[str, int], list[Any]] = {}
+        self._taken: dict[tuple[str, int], list[Any]] = {}
+
+    def apply(self, event: LogEvent) -> None:
+        """Take the event in; events that are not about points pass by."""
+        fold = _FOLDS.get(type(event.event))
+        if fold is not None:
+            fold(self, event, event.event)
+
+    def _account(self, log: LogEvent, user_id: str) -> list[Any]:
+        row = self._accounts.get(user_id)
+        if row is None:
+            row = self._accounts[user_id] = [user_id, None, None, None, None, 0, 0, log.recorded_at]
+        row[_VERSION] = log.version
+        row[_POSITION] = log.position
+        return row
+
+    def open_account(self, log: LogEvent, event: points.AccountOpened) -> None:
+        """The account's row; a second opening is a broken log."""
+        if event.user_id in self._accounts:
+            msg = f"account {event.user_id} is opened again at position {log.position}"
+            raise CorruptionError(msg)
+        row = [event.user_id, 0, 0, 1, False, log.version, log.position, log.recorded_at]
+        self._accounts[event.user_id] = self._opened[event.user_id] = row
+
+    def add_lot(self, log: LogEvent, event: points.PointsEarned | points.PointsGranted) -> None:
+        """A lot, whose id is the version of its event, and what the event says is true after it."""
+        user_id = event.user_id
+        row = self._accounts.get(user_id)
+        if row is None:
+            row = self._accounts[user_id] = [user_id, None, None, None, None, 0, 0, log.recorded_at]
+        row[_BALANCE] = event.balance
+        row[_LIFETIME] = event.lifetime
+        version = row[_VERSION] = log.version
+        position = row[_POSITION] = log.position
+        amount = event.amount
+        self._lots[user_id, version] = [user_id, version, amount, amount, event.expires_at, position, position]
+
+    def spend(self, log: LogEvent, event: points.PointsSpent | points.PointsDeducted) -> None:
+        """Taken from these lots."""
+        self._account(log, event.user_id)[_BALANCE] = event.balance
+        for part in event.allocation:
+            self._take(event.user_id, part.lot_id, part.amount, log.position)
+
+    def expire(self, log: LogEvent, event: points.PointsExpired) -> None:
+        """What was left of a lot."""
+        self._account(log, event.user_id)[_BALANCE] = event.balance
+        self._take(event.user_id, event.lot_id, event.amount, log.position)
+
+    def cross_level(self, log: LogEvent, event: points.LevelCrossed) -> None:
+        """The level's tier."""
+        self._account(log, event.user_id)[_TIER] = event.tier
+
+    def lock(self, log: LogEvent, event: points.AccountLockedByAdmin) -> None:
+        """Spending stopped."""
+        self._account(log, event.user_id)[_LOCKED] = True
+
+    def unlock(self, log: LogEvent, event: points.AccountUnlocked) -> None:
+        """Spending allowed."""
+        self._account(log, event.user_id)[_LOCKED] = False
+
+    def _take(self, user_id: str, lot_id: int, amount: int, position: int) -> None:
+        key = (user_id, lot_id)
+        lot = self._lots.get(key)
+        if lot is not None:
+            lot[3] -= amount
+            lot[6] = position
+            if lot[3] == 0:
+                del self._lots[key]
+        else:
+            taken = self._taken.setdefault(key, [user_id, lot_id, 0, 0])
+            taken[2] += amount
+            taken[3] = position
+
+    async def flush(self, connection: Connection) -> None:
+        """New accounts and lots by COPY, changed ones by MERGE."""
+        opened = self._opened
+        changed = [row for user_id, row in self._accounts.items() if user_id not in opened]
+        if opened:
+            rows = sorted(opened.values(), key=itemgetter(0))
+            await copy_rows(connection, self._accounts_table, _ACCOUNT_COLUMNS, rows)
+        if changed:
+            changed.sort(key=itemgetter(0))
+            merge = _MERGE_ACCOUNTS.format(accounts=self._accounts_table)
+            await connection.execute(merge, *(list(column) for column in zip(*changed, strict=True)))
+        if self._taken:
+            taken = [self._taken[key] for key in sorted(self._taken)]
+            merge = _TAKE.format(lots=self._lots_table)
+            tag = await connection.execute(merge, *(list(column) for column in zip(*taken, strict=True)))
+            if tag != f"MERGE {len(taken)}":
+                msg = f"of {len(taken)} lots to take points from, the read model holds others: {tag}"
+                raise CorruptionError(msg)
+        if self._lots:
+            rows = [self._lots[key] for key in sorted(self._lots)]
+            await copy_rows(connection, self._lots_table, _LOT_COLUMNS, rows)
+
+
+_FOLDS: Final[dict[type, Callable[[PointsPage, LogEvent, Any], None]]] = {
+    points.AccountOpened: PointsPage.open_account,
+    points.PointsEarned: PointsPage.add_lot,
+    points.PointsGranted: PointsPage.add_lot,
+    points.PointsSpent: PointsPage.spend,
+    points.PointsDeducted: PointsPage.spend,
+    points.PointsExpired: PointsPage.expire,
+    points.LevelCrossed: PointsPage.cross_level,
+    points.AccountLockedByAdmin: PointsPage.lock,
+    points.AccountUnlocked: PointsPage.unlock,
+}
