@@ -4,7 +4,6 @@ Load → decide → append in the committer's hands; keys, conflicts and repeats
 Read next: `domain/points.py` for the rules, `store/committer.py` for the append.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -99,7 +98,7 @@ def spend_points(view: View, command: points.SpendPoints, now: datetime) -> Deci
     """A member pays with points."""
     stream = ids.account_stream(command.user_id)
     events = points.decide_spend(command, view.read(stream), now)
-    return Decision(201, _transaction_answer(events, points.PointsSpent), [(stream, events)])
+    return Decision(200, _transaction_answer(events, points.PointsSpent), [(stream, events)])
 
 
 def expire_lots(view: View, command: points.ExpireLots, now: datetime) -> Decision:
@@ -109,17 +108,19 @@ def expire_lots(view: View, command: points.ExpireLots, now: datetime) -> Decisi
     return Decision(200, ExpiryAnswer(command.user_id, len(events)), [(stream, events)])
 
 
-def lock_account(view: View, command: points.LockAccount, _now: datetime) -> Decision:
-    """Spending stops; locking twice is the same."""
+def lock_account(view: View, command: points.LockAccount, now: datetime) -> Decision:
+    """Spending stops. Locking a locked account changes nothing and answers the reason it is locked for."""
     stream = ids.account_stream(command.user_id)
-    events = points.decide_lock(command, view.read(stream))
-    return Decision(200, LockAnswer(command.user_id, locked=True, reason=command.reason), [(stream, events)])
+    account = view.read(stream)
+    events = points.decide_lock(command, account, now)
+    reason = command.reason if events else account.lock_reason
+    return Decision(200, LockAnswer(command.user_id, locked=True, reason=reason), [(stream, events)])
 
 
-def unlock_account(view: View, command: points.UnlockAccount, _now: datetime) -> Decision:
+def unlock_account(view: View, command: points.UnlockAccount, now: datetime) -> Decision:
     """Spending is allowed again; unlocking twice is the same."""
     stream = ids.account_stream(command.user_id)
-    events = points.decide_unlock(command, view.read(stream))
+    events = points.decide_unlock(command, view.read(stream), now)
     return Decision(200, LockAnswer(command.user_id, locked=False, reason=command.reason), [(stream, events)])
 
 
@@ -148,10 +149,8 @@ class Handler:
 
     async def handle_each(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer | LedgerError]:
         """Do each on its own; the outcomes in order."""
-        outcomes = await asyncio.gather(
-            *(self._committer.submit(_work(command, origin)) for command, origin in commands), return_exceptions=True
-        )
-        return [_outcome(outcome) for outcome in outcomes]
+        works = [_work(command, origin) for command, origin in commands]
+        return [_outcome(outcome) for outcome in await self._committer.submit_each(works)]
 
     async def handle_all(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer] | tuple[int, LedgerError]:
         """Do all or none, in one append. If one is refused: its index and the refusal."""

@@ -63,7 +63,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     source: str
     reference: str
     occurred_at: datetime | None
-    expires_at: datetime | None | UnsetType
+    expires_at: datetime | UnsetType | None
     content: str
 
     @property
@@ -186,7 +186,7 @@ def _instant(field: str, text: str) -> datetime:
     raise ValueError(f"{field}: {text[:80]!r} is not a date or an instant such as 2024-03-01T12:00:00Z.")
 
 
-def _deadline(text: str, occurred_at: datetime) -> datetime | None | UnsetType:
+def _deadline(text: str, occurred_at: datetime) -> datetime | UnsetType | None:
     """Empty: the default of the kind of row; `never`: no deadline."""
     if not text:
         return UNSET
@@ -204,7 +204,9 @@ class Repetitions:
     def __init__(self) -> None:
         """Opens temporary files, which are gone when `close` is called or the process ends."""
         self._stack = ExitStack()
-        self._files: list[IO[bytes]] = [self._stack.enter_context(TemporaryFile()) for _ in range(_BUCKETS)]
+        self._files: list[IO[bytes]] = []
+        for _ in range(_BUCKETS):
+            self._files.append(self._stack.enter_context(TemporaryFile()))  # noqa: SIM115  # the stack closes it
 
     def close(self) -> None:
         """Let go of the files."""

@@ -19,8 +19,8 @@ from ledger.decision import Answer, ClaimOnce, Decision, Origin, View
 from ledger.domain import points
 from ledger.errors import AlreadyEarned, CorruptionError, IdempotencyKeyReused, LedgerError
 from ledger.import_rows import OPENING, ImportFile, ImportRefusedError, Problem, Repetitions, Row
-from ledger.store.codec import Actor
 from ledger.store.bulk import Bulk, BulkCommitter, BulkWork
+from ledger.store.codec import Actor
 from ledger.store.known_keys import KnownKey, KnownKeys
 
 IMPORTER: Final = Actor("import", "admin")
@@ -94,13 +94,13 @@ async def check(file: ImportFile, known_keys: KnownKeys, on_progress: OnProgress
         for batch in _batches(file.rows()):
             rows = []
             for row in batch:
-                if isinstance(row, Problem):
+                if type(row) is Row:  # isinstance of a Struct costs a tenth of reading the row
+                    rows.append(row)
+                    repetitions.add(row.key, row.line)
+                    total.all.add(row.amount)
+                    total.by_source.setdefault(row.source, Total()).add(row.amount)
+                elif isinstance(row, Problem):
                     note(row)
-                    continue
-                rows.append(row)
-                repetitions.add(row.key, row.line)
-                total.all.add(row.amount)
-                total.by_source.setdefault(row.source, Total()).add(row.amount)
             for row, known in await _known(known_keys, rows):
                 if known.fingerprint == row.fingerprint:
                     total.already_there.add(row.amount)
@@ -125,7 +125,7 @@ async def append(
     running: deque[tuple[Sequence[Row], Bulk]] = deque()
     try:
         for batch in _batches(file.rows()):
-            rows = [row for row in batch if isinstance(row, Row)]
+            rows = [row for row in batch if type(row) is Row]
             if total.already_there.rows:
                 known = {row.line for row, _ in await _known(known_keys, rows)}
                 for row in rows:
@@ -189,7 +189,9 @@ def _decide(view: View, row: Row, now: datetime) -> Decision:
         events = points.decide_earn(earn, state, programme, now)
         refusal = AlreadyEarned(f"{row.source} {row.reference} was already earned by {row.user_id}.")
         claims = [ClaimOnce("earn", f"{row.user_id}/{row.source}/{row.reference}", refusal)]
-    balance = next(event.balance for event in reversed(events) if not isinstance(event, points.LevelCrossed))
+    balance = before.balance
+    for event in events:
+        balance = getattr(event, "balance", balance)
     return Decision(201, RowAnswer(bool(opened), balance - before.balance), [(stream, [*opened, *events])], claims)
 
 
@@ -197,8 +199,8 @@ def _count(done: Imported, rows: Sequence[Row], outcomes: Sequence[Answer | Base
     """Add a batch to the totals. Raises `ImportRefusedError` for the first row that was refused."""
     refused: tuple[Row, LedgerError] | None = None
     for row, outcome in zip(rows, outcomes, strict=True):
-        if isinstance(outcome, Answer):
-            answer = msgspec.convert(outcome.data, RowAnswer) if outcome.replayed else outcome.data
+        if type(outcome) is Answer:
+            answer = outcome.data
             if outcome.replayed:
                 done.already_there.add(row.amount)
                 continue
@@ -209,7 +211,7 @@ def _count(done: Imported, rows: Sequence[Row], outcomes: Sequence[Answer | Base
             done.earned_otherwise.add(row.amount)
         elif isinstance(outcome, LedgerError):
             refused = refused or (row, outcome)
-        else:
+        elif isinstance(outcome, BaseException):
             raise outcome
     if refused is not None:
         row, error = refused

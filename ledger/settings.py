@@ -1,7 +1,7 @@
 """Every setting of the service: its name, its default, what it means, and what a right value looks like.
 
 `SETTINGS` is the one table; `docs/reference/settings.md` is written from it. Nothing else reads the environment.
-May import: the standard library and msgspec. Read next: `api/cli.py`, which starts everything with these.
+May import: the standard library and msgspec. Read next: `api/cli/up.py`, which starts everything with these.
 """
 
 import base64

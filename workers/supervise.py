@@ -1,7 +1,7 @@
 """Runs the service's processes side by side: their output in one place, restarted when they die, stopped together.
 
 May import: the standard library, msgspec, `ledger.settings`, `workers.processes`.
-Read next: `local_stack.py`; `api/cli.py` says which processes `ledger up` consists of.
+Read next: `local_stack.py`; `api/cli/up.py` says which processes `ledger up` consists of.
 """
 
 import contextlib

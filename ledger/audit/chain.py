@@ -1,6 +1,6 @@
-"""The hash chain of a stream: each event's hash covers the one before and everything it says.
+r"""The hash chain of a stream: each event's hash covers the one before and everything it says.
 
-Formula v1: `SHA-256("ledger-event-v1\\0" ‖ previous hash ‖ fields)`, each field preceded by its length as 8 bytes,
+Formula v1: `SHA-256("ledger-event-v1\0" ‖ previous hash ‖ fields)`, each field preceded by its length as 8 bytes,
 big endian: stream, version (8 bytes, big endian), type, metadata, data. Position and recording time are not in it:
 they are given under the head lock, after the hash. Pure, standard library only.
 """

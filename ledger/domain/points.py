@@ -5,20 +5,18 @@ allocation into the event; nobody ever computes it again. Pure: the clock is an 
 Standard library and msgspec only. Read next: `../handler.py`, which puts these decisions into use cases.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import chain, islice
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ledger.domain.lots import Allocation, Chunks, Lot, add_lot, allocate, overdue_lots, take_from_lots
 from ledger.domain.programme import Level, Programme
 from ledger.errors import (
     AccountLocked,
     BalanceTooLarge,
-    CorruptionError,
     InsufficientPoints,
     InvalidCommand,
     UserNotFound,
@@ -28,10 +26,7 @@ from ledger.errors import (
 MAX_POINTS: Final = 2**53 - 1
 """Largest amount, balance and lifetime: what a JSON number carries exactly in every language."""
 
-CHUNK_LOTS: Final = 256
 EARN_SOURCES: Final = ("purchase", "referral", "review", "bonus")
-NEVER: Final = datetime.max.replace(tzinfo=UTC)
-"""Sorts after every deadline. Never written anywhere: a lot that never expires has `expires_at` None."""
 
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -53,7 +48,7 @@ class EarnPoints(msgspec.Struct, frozen=True):
     source: str
     reference: str
     occurred_at: datetime | None = None
-    expires_at: datetime | None | UnsetType = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
     description: str = ""
     metadata: dict[str, Any] = {}
 
@@ -66,7 +61,7 @@ class GrantPoints(msgspec.Struct, frozen=True):
     reason: str
     reference: str | None = None
     occurred_at: datetime | None = None
-    expires_at: datetime | None | UnsetType = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
     metadata: dict[str, Any] = {}
 
 
@@ -113,23 +108,17 @@ class UnlockAccount(msgspec.Struct, frozen=True):
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# Defaults are left out, so that a field with a default can be added without a new version: old bytes stay as they are.
 # `balance` and `lifetime` are what they are after the event, of recorded events alone: the running sum of the history.
 
 
-class Allocation(msgspec.Struct, frozen=True, rename="camel"):
-    """So many points of that lot."""
-
-    lot_id: int
-    amount: int
-
-
-class AccountOpened(msgspec.Struct, frozen=True, rename="camel"):
+class AccountOpened(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The account exists from now on."""
 
     user_id: str
 
 
-class PointsEarned(msgspec.Struct, frozen=True, rename="camel"):
+class PointsEarned(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A lot of earned points; its id is the version of this event in its stream."""
 
     user_id: str
@@ -144,7 +133,7 @@ class PointsEarned(msgspec.Struct, frozen=True, rename="camel"):
     metadata: dict[str, Any] = {}
 
 
-class PointsGranted(msgspec.Struct, frozen=True, rename="camel"):
+class PointsGranted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A lot of granted points; its id is the version of this event in its stream."""
 
     user_id: str
@@ -158,7 +147,7 @@ class PointsGranted(msgspec.Struct, frozen=True, rename="camel"):
     metadata: dict[str, Any] = {}
 
 
-class PointsDeducted(msgspec.Struct, frozen=True, rename="camel"):
+class PointsDeducted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Points taken away, from these lots."""
 
     user_id: str
@@ -171,7 +160,7 @@ class PointsDeducted(msgspec.Struct, frozen=True, rename="camel"):
     metadata: dict[str, Any] = {}
 
 
-class PointsSpent(msgspec.Struct, frozen=True, rename="camel"):
+class PointsSpent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Points paid with, from these lots."""
 
     user_id: str
@@ -184,7 +173,7 @@ class PointsSpent(msgspec.Struct, frozen=True, rename="camel"):
     metadata: dict[str, Any] = {}
 
 
-class PointsExpired(msgspec.Struct, frozen=True, rename="camel"):
+class PointsExpired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """What was left of a lot at its deadline. It occurred at the deadline, whenever it was recorded."""
 
     user_id: str
@@ -194,7 +183,7 @@ class PointsExpired(msgspec.Struct, frozen=True, rename="camel"):
     balance: int
 
 
-class LevelCrossed(msgspec.Struct, frozen=True, rename="camel"):
+class LevelCrossed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The lifetime points reached a level: one event per level."""
 
     user_id: str
@@ -205,14 +194,14 @@ class LevelCrossed(msgspec.Struct, frozen=True, rename="camel"):
     occurred_at: datetime
 
 
-class AccountLockedByAdmin(msgspec.Struct, frozen=True, rename="camel"):
+class AccountLockedByAdmin(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Spending is stopped."""
 
     user_id: str
     reason: str
 
 
-class AccountUnlocked(msgspec.Struct, frozen=True, rename="camel"):
+class AccountUnlocked(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Spending is allowed again."""
 
     user_id: str
@@ -247,20 +236,6 @@ Event = (
 # ── state ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Lot(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What is left of one grant. `points` is what it began with; lots without a rest are not kept."""
-
-    lot_id: int
-    points: int
-    remaining: int
-    expires_at: datetime | None
-
-
-def lot_order(lot: Lot) -> tuple[datetime, int]:
-    """Earliest deadline first, then oldest first; never-expiring last."""
-    return (lot.expires_at or NEVER, lot.lot_id)
-
-
 class PointsAccount(msgspec.Struct, rename="camel"):
     """The account now: live lots in the order they are spent, and the sums an event carries.
 
@@ -274,7 +249,8 @@ class PointsAccount(msgspec.Struct, rename="camel"):
     lifetime: int = 0
     tier: int = 1
     locked: bool = False
-    chunks: list[tuple[Lot, ...]] = []
+    lock_reason: str = ""
+    chunks: Chunks = []
 
     @property
     def exists(self) -> bool:
@@ -288,7 +264,15 @@ class PointsAccount(msgspec.Struct, rename="camel"):
 
 def copy_account(state: PointsAccount) -> PointsAccount:
     """A copy that may be evolved while the original stays as it is."""
-    return PointsAccount(state.version, state.balance, state.lifetime, state.tier, state.locked, state.chunks.copy())
+    return PointsAccount(
+        state.version,
+        state.balance,
+        state.lifetime,
+        state.tier,
+        state.locked,
+        state.lock_reason,
+        state.chunks.copy(),
+    )
 
 
 # ── evolve ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,98 +283,32 @@ def evolve(state: PointsAccount, event: Event) -> PointsAccount:
     state.version += 1
     kind = type(event)
     if kind is PointsEarned or kind is PointsGranted:
-        _add_lot(state, Lot(state.version, event.amount, event.amount, event.expires_at))  # type: ignore[union-attr]  # narrowed by `kind`: isinstance twice a command is measurable
+        add_lot(state.chunks, Lot(state.version, event.amount, event.amount, event.expires_at))  # type: ignore[union-attr]  # narrowed by `kind`: isinstance twice a command is measurable
         state.balance = event.balance  # type: ignore[union-attr]  # as above
         state.lifetime = event.lifetime  # type: ignore[union-attr]  # as above
     elif kind is PointsSpent or kind is PointsDeducted:
-        _take(state, event.allocation)  # type: ignore[union-attr]  # as above
+        take_from_lots(state.chunks, event.allocation)  # type: ignore[union-attr]  # as above
         state.balance = event.balance  # type: ignore[union-attr]  # as above
     elif isinstance(event, PointsExpired):
-        _take(state, (Allocation(event.lot_id, event.amount),))
+        take_from_lots(state.chunks, (Allocation(event.lot_id, event.amount),))
         state.balance = event.balance
     elif isinstance(event, LevelCrossed):
         state.tier = event.tier
     elif isinstance(event, AccountLockedByAdmin):
         state.locked = True
+        state.lock_reason = event.reason
     elif isinstance(event, AccountUnlocked):
         state.locked = False
+        state.lock_reason = ""
     return state
-
-
-def _add_lot(state: PointsAccount, lot: Lot) -> None:
-    chunks = state.chunks
-    if not chunks:
-        chunks.append((lot,))
-        return
-    order = lot_order(lot)
-    # Nearly always behind all others: default deadlines only grow, and lots without one go by age.
-    at = len(chunks) - 1
-    if order < lot_order(chunks[at][-1]):
-        at = bisect_left(chunks, order, key=_last_order)
-    chunk = chunks[at]
-    within = len(chunk) if lot_order(chunk[-1]) < order else bisect_left(chunk, order, key=lot_order)
-    if len(chunk) < CHUNK_LOTS:
-        chunks[at] = (*chunk[:within], lot, *chunk[within:])
-    elif within == len(chunk):
-        chunks.insert(at + 1, (lot,))
-    else:
-        half = CHUNK_LOTS // 2
-        longer = (*chunk[:within], lot, *chunk[within:])
-        chunks[at : at + 1] = (longer[:half], longer[half:])
-
-
-def _last_order(chunk: tuple[Lot, ...]) -> tuple[datetime, int]:
-    return lot_order(chunk[-1])
-
-
-def _take(state: PointsAccount, allocation: tuple[Allocation, ...]) -> None:
-    """Take each part from its lot, wherever it lies: history is followed, not recomputed."""
-    chunks = state.chunks
-    done = 0
-    while done < len(allocation):
-        at, within = _place_of(chunks, allocation[done].lot_id)
-        chunk = chunks[at]
-        begin = within
-        kept: list[Lot] = []
-        # All parts that lie side by side in this chunk at once.
-        while within < len(chunk) and done < len(allocation) and chunk[within].lot_id == allocation[done].lot_id:
-            lot = chunk[within]
-            left = lot.remaining - allocation[done].amount
-            if left:
-                kept.append(Lot(lot.lot_id, lot.points, left, lot.expires_at))
-            within += 1
-            done += 1
-        rest = (*chunk[:begin], *kept, *chunk[within:])
-        if rest:
-            chunks[at] = rest
-        else:
-            del chunks[at]
-
-
-def _place_of(chunks: list[tuple[Lot, ...]], lot_id: int) -> tuple[int, int]:
-    """Chunk and place of a lot: nearly always the very first; one allocated under another order is found too."""
-    for at, chunk in enumerate(chunks):
-        for within, lot in enumerate(chunk):
-            if lot.lot_id == lot_id:
-                return at, within
-    msg = f"lot {lot_id} is not alive"
-    raise CorruptionError(msg)
 
 
 # ── decide ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def overdue_lots(state: PointsAccount, now: datetime) -> Iterator[Lot]:
-    """The live lots at or past their deadline, in order: always the first ones."""
-    for lot in chain.from_iterable(state.chunks):
-        if lot.expires_at is None or lot.expires_at > now:
-            return
-        yield lot
-
-
 def available(state: PointsAccount, now: datetime) -> int:
     """Points that can be spent at `now`."""
-    return state.balance - sum(lot.remaining for lot in overdue_lots(state, now))
+    return state.balance - sum(lot.remaining for lot in overdue_lots(state.chunks, now))
 
 
 def decide_open(command: OpenAccount, state: PointsAccount) -> list[Event]:
@@ -459,7 +377,7 @@ def decide_deduct(command: DeductPoints, state: PointsAccount, now: datetime) ->
     balance = expired[-1].balance if expired else state.balance
     if command.amount > balance:
         raise WouldGoBelowZero(f"{balance} points available, {command.amount} to be deducted.")
-    allocation = _allocate(state, len(expired), command.amount)
+    allocation = allocate(state.chunks, len(expired), command.amount)
     return [
         *expired,
         PointsDeducted(
@@ -485,7 +403,7 @@ def decide_spend(command: SpendPoints, state: PointsAccount, now: datetime) -> l
     balance = expired[-1].balance if expired else state.balance
     if command.amount > balance:
         raise InsufficientPoints(f"{balance} points available, {command.amount} asked for.")
-    allocation = _allocate(state, len(expired), command.amount)
+    allocation = allocate(state.chunks, len(expired), command.amount)
     return [
         *expired,
         PointsSpent(
@@ -506,16 +424,16 @@ def decide_expire(command: ExpireLots, state: PointsAccount, now: datetime) -> l
     return [*_expiries(state, command.user_id, now)]
 
 
-def decide_lock(command: LockAccount, state: PointsAccount) -> list[Event]:
+def decide_lock(command: LockAccount, state: PointsAccount, now: datetime) -> list[Event]:
     """Lock the account; a locked one stays as it is."""
-    _check_exists(state, command.user_id)
-    return [] if state.locked else [AccountLockedByAdmin(command.user_id, command.reason)]
+    expired = _expiries(state, command.user_id, now)
+    return [] if state.locked else [*expired, AccountLockedByAdmin(command.user_id, command.reason)]
 
 
-def decide_unlock(command: UnlockAccount, state: PointsAccount) -> list[Event]:
+def decide_unlock(command: UnlockAccount, state: PointsAccount, now: datetime) -> list[Event]:
     """Unlock the account; an unlocked one stays as it is."""
-    _check_exists(state, command.user_id)
-    return [AccountUnlocked(command.user_id, command.reason)] if state.locked else []
+    expired = _expiries(state, command.user_id, now)
+    return [*expired, AccountUnlocked(command.user_id, command.reason)] if state.locked else []
 
 
 def _check_exists(state: PointsAccount, user_id: str) -> None:
@@ -553,22 +471,10 @@ def _expiries(state: PointsAccount, user_id: str, now: datetime) -> list[PointsE
     _check_exists(state, user_id)
     balance = state.balance
     events = []
-    for lot in overdue_lots(state, now):
+    for lot in overdue_lots(state.chunks, now):
         balance -= lot.remaining
         events.append(PointsExpired(user_id, lot.lot_id, lot.remaining, lot.expires_at or now, balance))
     return events
-
-
-def _allocate(state: PointsAccount, overdue: int, amount: int) -> tuple[Allocation, ...]:
-    """Which lots pay: earliest deadline first, the first `overdue` ones skipped as they have just expired."""
-    parts = []
-    for lot in islice(chain.from_iterable(state.chunks), overdue, None):
-        part = min(lot.remaining, amount)
-        parts.append(Allocation(lot.lot_id, part))
-        amount -= part
-        if not amount:
-            break
-    return tuple(parts)
 
 
 def _with_new_lot(
@@ -576,13 +482,11 @@ def _with_new_lot(
 ) -> list[Event]:
     """The new lot, every level its points cross, and its expiry where the deadline is already past (imports)."""
     events: list[Event] = [added]
-    for level in levels:
-        if level.tier > tier and level.is_active and level.min_points <= added.lifetime:
-            events.append(
-                LevelCrossed(
-                    added.user_id, level.name, level.tier, level.min_points, added.lifetime, added.occurred_at
-                )
-            )
+    events.extend(
+        LevelCrossed(added.user_id, level.name, level.tier, level.min_points, added.lifetime, added.occurred_at)
+        for level in levels
+        if level.tier > tier and level.is_active and level.min_points <= added.lifetime
+    )
     if added.expires_at is not None and added.expires_at <= now:
         balance = added.balance - added.amount
         events.append(PointsExpired(added.user_id, lot_id, added.amount, added.expires_at, balance))

@@ -125,7 +125,7 @@ class PostgresStore:
         self._role = {"role": role} if role else {}
         self._watchdog_seconds = watchdog_seconds
         self._writer: _Writer | None = None
-        self._readers: "asyncpg.Pool[Any] | None" = None
+        self._readers: asyncpg.Pool[Any] | None = None
 
     async def open(self) -> "PostgresStore":
         """Connect both halves; raises what asyncpg raises."""
@@ -173,8 +173,8 @@ class PostgresStore:
         except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError) as error:
             # Whatever was under way ends with the connection; whether COMMIT was heard, only the keys know.
             writer.connection.terminate()
-            raise _translated(error) if isinstance(error, asyncpg.PostgresError) else AmbiguousAppendError(
-                str(error)
+            raise (
+                _translated(error) if isinstance(error, asyncpg.PostgresError) else AmbiguousAppendError(str(error))
             ) from error
         except BaseException:
             writer.connection.terminate()
@@ -204,6 +204,10 @@ class PostgresStore:
     async def read_stream(self, stream: str, after_version: int = 0, limit: int = 1000) -> Sequence[Recorded]:
         """A page of one stream."""
         return [Recorded(*row) for row in await self._read.fetch(READ_STREAM, stream, after_version, limit)]
+
+    async def forget_member(self, user_id: str) -> bool:
+        """Empty the member's directory row; whether there was one. Events hold no names, so nothing else is to do."""
+        return bool(await self._read.fetchval("SELECT ledger.forget_member($1)", user_id))
 
     async def close(self) -> None:
         """Let go of all connections."""

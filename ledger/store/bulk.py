@@ -25,9 +25,11 @@ class BulkWork(Work):
 
     def settle(self, outcome: Answer | BaseException) -> None:
         """Keep the first outcome; whoever follows this command is told too."""
-        if self.outcome is None and self.bulk is not None:
+        if self.bulk is not None:
             self.outcome = outcome
             self.bulk.settled()
+            # No cycle stays behind: a bulk is worth a million objects, and the collector may be switched off.
+            self.bulk = None
         if self.followers:
             super().settle(outcome)
 

@@ -80,7 +80,7 @@ def _unchanged(state: Any) -> Any:
     return state
 
 
-def _no_events(state: programme.Programme, event: object) -> programme.Programme:
+def _no_events(_state: programme.Programme, event: object) -> programme.Programme:
     msg = f"the programme stream holds {event!r}, which nothing appends"
     raise CorruptionError(msg)
 

@@ -23,6 +23,7 @@ from ledger.errors import (
     LedgerError,
     Overloaded,
     StoreUnavailable,
+    Unavailable,
 )
 from ledger.store.cache import Entry, StreamCache
 from ledger.store.codec import category_of, decode
@@ -119,6 +120,21 @@ class Committer:
             # Another request under this key: if it was kept the store says so, if it was refused the key is free.
         return await self._admit((work,))[0]
 
+    async def submit_each(self, works: Sequence[Work]) -> list[Answer | BaseException]:
+        """The outcomes of works that have nothing to do with each other, in order."""
+        waiting: list[asyncio.Future[Answer]] = []
+        for work in works:
+            if (work.caller, work.key) in self._in_flight:
+                waiting.append(asyncio.ensure_future(self.submit(work)))
+                continue
+            try:
+                waiting += self._admit((work,))
+            except Unavailable as refusal:
+                refused: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+                refused.set_exception(refusal)
+                waiting.append(refused)
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
     async def submit_group(self, works: Sequence[Work]) -> list[Answer | BaseException]:
         """The outcomes of works of one group, which happen all or none; `group.refusal` names the first refusal."""
         if len({(work.caller, work.key) for work in works}) < len(works):
@@ -149,7 +165,8 @@ class Committer:
         try:
             await self._pipeline()
         except BaseException as error:
-            log.critical("the committer stops", error=repr(error))
+            if not isinstance(error, asyncio.CancelledError):
+                log.critical("the committer stops", error=repr(error))
             self._broken = error
             self._cache.clear()
             for work in [*self._in_flight.values()]:
@@ -208,8 +225,11 @@ class Committer:
             await self._warm(draft.flush, draft.cold, self._store)
         except AmbiguousAppendError:
             # It broke while loading: nothing was sent, so everything may be decided again.
-            await self._patiently(draft.units, self._store.reconnect())
+            await self._patiently(self._store.reconnect())
             self._put_back(draft.units)
+            return None
+        except RejectedAppendError as error:
+            await self._halve(draft.units, error)
             return None
         batch = draft.flush.batch(self._known)
         append = asyncio.ensure_future(self._store.append(batch))
@@ -221,7 +241,7 @@ class Committer:
         try:
             outcome = sent.append.result()
         except AmbiguousAppendError:
-            outcome = await self._patiently(sent.units, self._resend(sent.batch))
+            outcome = await self._patiently(self._resend(sent.batch))
             self._conclude(sent.flush, outcome, sent.units, resent=True)
             return None
         except RejectedAppendError as error:
@@ -278,10 +298,10 @@ class Committer:
                     outcome = await appender.append(batch)
             except AmbiguousAppendError:
                 if batch is not None:
-                    return flush, await self._patiently(units, self._resend(batch)), True
-                await self._patiently(units, self._store.reconnect())
+                    return flush, await self._patiently(self._resend(batch)), True
+                await self._patiently(self._store.reconnect())
             except RejectedAppendError:
-                await self._patiently(units, self._store.reconnect())
+                await self._patiently(self._store.reconnect())
                 raise
             else:
                 return flush, outcome, False
@@ -297,14 +317,14 @@ class Committer:
                 log.warning("append without an answer", error=str(error))
                 await asyncio.sleep(RESEND_PAUSE_SECONDS)
 
-    async def _patiently(self, units: list[Sequence[Work]], waiting: Coroutine[Any, Any, T]) -> T:
+    async def _patiently(self, waiting: Coroutine[Any, Any, T]) -> T:
         """Await the database, but let no client wait for ever: after a while they are told to repeat with their key."""
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle
 
         def tell() -> None:
             nonlocal timer
-            for work in (work for unit in (*units, *self._queue) for work in unit):
+            for work in self._in_flight.values():  # sent, being decided on top of that, or in the queue
                 work.settle(StoreUnavailable("The database does not answer; repeat the request with the same key.", 5))
             for work in (work for unit in self._queue for work in unit):
                 self._in_flight.pop((work.caller, work.key), None)
@@ -318,9 +338,7 @@ class Committer:
         finally:
             timer.cancel()
 
-    async def _warm(
-        self, flush: Flush, cold: Sequence[tuple[Sequence[Work], str]], appender: Appender
-    ) -> None:
+    async def _warm(self, flush: Flush, cold: Sequence[tuple[Sequence[Work], str]], appender: Appender) -> None:
         """Load the streams that units were missing, and decide those; again while they miss another."""
         while cold:
             wanted = [(stream, category_of(stream).schema) for stream in sorted({stream for _, stream in cold})]
@@ -338,7 +356,7 @@ class Committer:
         if resent:
             self._cache.clear()
         groups = {unit[0].group: unit for unit in units if unit[0].group is not None}
-        self._known = outcome.head
+        known, self._known = self._known, outcome.head
         self.flushes += 1
         self.commands += len(flush.decided)
         kept = {found.index: found for found in outcome.kept}
@@ -354,8 +372,9 @@ class Committer:
                 self._settle(work, _answer(decided, first, position, outcome))
                 continue
             if (found := kept.get(index)) is not None:
-                # An append of our own that was sent twice finds its own keys: that is the first answer, not a replay.
-                work.known = _meaning(work, found, replayed=not resent)
+                # An append of our own that was sent twice finds its own keys, later than all it knew of: that is the
+                # first answer, not a replay.
+                work.known = _meaning(work, found, replayed=not resent or found.first_position <= known)
                 if work.group is None:
                     self._settle(work, work.known)
                     continue
@@ -453,7 +472,5 @@ async def _outcome_of(work: Work) -> Answer | BaseException:
     work.followers = [*(work.followers or ()), future]
     try:
         return await future
-    except LedgerError as refusal:
-        return refusal
-    except RejectedAppendError as rejection:
-        return rejection
+    except Exception as error:  # a refusal, a rejection or a bug: it is the other request's, which may not be ours
+        return error

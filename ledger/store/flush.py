@@ -51,7 +51,8 @@ class Flush:
         self._cache = cache
         self._below = below
         self._loaded: dict[str, Entry] = {}
-        self._base: dict[str, int] = {}
+        # The first entry seen of each stream. Kept, as the cache may turn over in the middle of a decision.
+        self._base: dict[str, Entry] = {}
         self._claimed: dict[tuple[str, str], int] = {}
         self._claim_links: list[tuple[int, int]] = []
         self._reads: list[str] = []
@@ -72,16 +73,20 @@ class Flush:
     def _entry(self, stream: str) -> Entry:
         entry = self.written.get(stream)
         if entry is None:
-            entry = self._loaded.get(stream)
-            if entry is None and self._below is not None:
-                entry = self._below.get(stream)
-            if entry is None and self._cache is not None:
-                entry = self._cache.get(stream)
+            entry = self._base.get(stream)
             if entry is None:
-                raise Cold(stream)
-            # The first version seen counts: the cache may turn over and load a newer one within this flush.
-            self._base.setdefault(stream, entry.version)
+                entry = self._base[stream] = self._at_hand(stream)
         self._reads.append(stream)
+        return entry
+
+    def _at_hand(self, stream: str) -> Entry:
+        entry = self._loaded.get(stream)
+        if entry is None and self._below is not None:
+            entry = self._below.get(stream)
+        if entry is None and self._cache is not None:
+            entry = self._cache.get(stream)
+        if entry is None:
+            raise Cold(stream)
         return entry
 
     def take(self, loaded: Mapping[str, Entry]) -> None:
@@ -101,10 +106,17 @@ class Flush:
             for stream, _ in decision.writes:
                 if stream not in self._reads:
                     self._entry(stream)
+            # What cannot be written down is found before the overlay is touched.
+            answer = stored_answer(decision.status, decision.data)
+            lines = [
+                (stream, [(event, tag_of(event), encode(event)) for event in events])
+                for stream, events in decision.writes
+                if events
+            ]
             claims = self._claims(work, decision)
         except Cold:
             raise
-        except Exception as error:  # noqa: BLE001  # a refusal or a bug: either is this command's outcome, not the flush's
+        except Exception as error:  # a refusal or a bug: either is this command's outcome, not the flush's
             decided = Decided(work, self._reads)
             decided.error = error
             self.decided.append(decided)
@@ -112,8 +124,8 @@ class Flush:
         decided = Decided(work, self._reads)
         decided.decision = decision
         decided.claims = claims
-        decided.answer = stored_answer(decision.status, decision.data)
-        decided.events = self._write(decision, work.metadata)
+        decided.answer = answer
+        decided.events = self._write(lines, work.metadata)
         self.decided.append(decided)
         return decided
 
@@ -172,18 +184,16 @@ class Flush:
             self._claimed[made.scope, made.value] = len(self.decided)
         return claims
 
-    def _write(self, decision: Decision, metadata: bytes) -> Sequence[NewEvent]:
+    def _write(
+        self, lines: Sequence[tuple[str, Sequence[tuple[Any, str, bytes]]]], metadata: bytes
+    ) -> Sequence[NewEvent]:
         new: list[NewEvent] = []
-        for stream, events in decision.writes:
-            if not events:
-                continue
+        for stream, events in lines:
             entry = self._writable(stream)
             evolve = category_of(stream).evolve
             version, previous, state = entry.version, entry.hash, entry.state
-            for event in events:
+            for event, tag, data in events:
                 version += 1
-                tag = tag_of(event)
-                data = encode(event)
                 previous = event_hash(previous, stream, version, tag, metadata, data)
                 new.append(NewEvent(stream, version, tag, metadata, data, previous))
                 state = evolve(state, event)
@@ -230,7 +240,9 @@ class Flush:
                 if reader.setdefault(stream, unit) != unit:
                     reader[stream] = ALL_UNITS
         base = self._base
-        return AppendBatch(known, commands, [Read(stream, base[stream], unit) for stream, unit in reader.items()])
+        return AppendBatch(
+            known, commands, [Read(stream, base[stream].version, unit) for stream, unit in reader.items()]
+        )
 
     def _connected(self) -> list[int]:
         unit = list(range(len(self.decided)))

@@ -167,6 +167,7 @@ class _Draft:
 
     async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
         await self._store.network("load sent")
+        _check_texts([stream for stream, _ in streams])
         return self._log.load(streams, self._store.snapshots)
 
     async def append(self, batch: AppendBatch) -> Appended:
@@ -195,6 +196,7 @@ class MemoryStore:
     async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
         """As the port says."""
         await self.network("load sent")
+        _check_texts([stream for stream, _ in streams])
         loaded = self._log.load(streams, self.snapshots)
         await self.network("load done")
         return loaded
@@ -252,6 +254,10 @@ def _check_arguments(batch: AppendBatch) -> None:
             texts += (command.directory.user_id, command.directory.name, command.directory.avatar)
         if any(event.version > LARGEST_VERSION for event in command.events):
             raise RejectedAppendError("value out of int32 range")
+    _check_texts(texts)
+
+
+def _check_texts(texts: Sequence[str | None]) -> None:
     for text in texts:
         if text is not None and ("\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text)):
             raise RejectedAppendError(f"invalid byte sequence for encoding UTF8: {text!r}")

@@ -263,7 +263,7 @@ def test_root_without_user_namespaces_runs_it_as_an_ordinary_user(monkeypatch: p
     def without_namespaces(owner: postgres_programs.Owner, *rest: object) -> str:
         if owner.mode == "namespace":
             raise StackError("not allowed")
-        return real(owner, *rest)  # type: ignore[arg-type]
+        return real(owner, *rest)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(postgres_programs, "run", without_namespaces)
     folder = Path("/var/tmp") / f"ledger-test-{os.getpid()}"  # somewhere everybody may enter
@@ -289,7 +289,7 @@ def test_a_folder_that_ordinary_user_cannot_reach_is_refused_in_one_line(
     def without_namespaces(owner: postgres_programs.Owner, *rest: object) -> str:
         if owner.mode == "namespace":
             raise StackError("not allowed")
-        return real(owner, *rest)  # type: ignore[arg-type]
+        return real(owner, *rest)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(postgres_programs, "run", without_namespaces)
     with pytest.raises(StackError, match=r"^no PostgreSQL can run here[^\n]+$"), running(folder):

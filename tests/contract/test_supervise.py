@@ -27,7 +27,7 @@ WAITS = "import os, time; print('here', os.getpid()); time.sleep(60)"
 
 
 def child(name: str, code: str, **more: object) -> ChildSpec:
-    return ChildSpec(name=name, command=(sys.executable, "-c", code), **more)  # type: ignore[arg-type]
+    return ChildSpec(name=name, command=(sys.executable, "-c", code), **more)  # type: ignore[arg-type]  # passed on as they came
 
 
 def supervised(code: str) -> tuple[subprocess.Popen[str], list[int]]:

@@ -1,0 +1,309 @@
+"""What goes wrong, and what it does to others: conflicts, lost answers, poison, a log that is not whole."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from ledger.audit.chain import GENESIS, event_hash
+from ledger.decision import Answer, Decision, View
+from ledger.domain import points
+from ledger.errors import CorruptionError, InsufficientPoints, StoreUnavailable
+from ledger.handler import Handler, RegisterMember
+from ledger.ids import account_stream
+from ledger.store import committer as committer_module
+from ledger.store.committer import Work
+from ledger.store.port import AmbiguousAppendError, NewEvent, RejectedAppendError, Store, StoreRewoundError
+from tests.contract.batches import a_batch, a_command, an_event
+from tests.contract.conftest import OpenStore, StartCommitter
+from tests.contract.members import as_json, asked, balances, earn, opens, register, spend, work
+from tests.contract.weather import Between, bad_weather
+
+# ── conflicts ──
+
+
+async def test_a_conflict_between_two_processes_is_decided_again(store: Store, start_committer: StartCommitter) -> None:
+    mine, theirs = await start_committer(), await start_committer()
+    await register(Handler(mine), "a")
+    await Handler(mine).handle(earn("a", 10, "r"), asked())
+    await Handler(theirs).handle(spend("a", 8), asked())
+    with pytest.raises(InsufficientPoints, match="2 points available"):
+        await Handler(mine).handle(spend("a", 3), asked())
+    assert mine.conflicts > 0, "it was decided on what its own cache knew, and refused by the fence"
+    assert (await Handler(mine).handle(spend("a", 2), asked())).data.new_balance == 0
+    assert await balances(store) == {"a": 0}
+
+
+async def test_a_conflict_leaves_the_rest_of_the_batch_alone(store: Store, start_committer: StartCommitter) -> None:
+    mine, theirs = await start_committer(), await start_committer()
+    users = [f"u{n}" for n in range(10)]
+    await register(Handler(mine), *users)
+    await asyncio.gather(*(Handler(mine).handle(earn(user, 5, "r1"), asked()) for user in users))
+    await Handler(theirs).handle(earn("u3", 5, "r2"), asked())
+    before = mine.conflicts
+    await asyncio.gather(*(Handler(mine).handle(spend(user, 1), asked()) for user in users))
+    assert mine.conflicts - before == 1
+    assert await balances(store) == {user: 9 if user == "u3" else 4 for user in users}
+
+
+async def test_whoever_always_comes_late_is_decided_under_the_lock(
+    open_store: OpenStore, start_committer: StartCommitter
+) -> None:
+    quick = Handler(await start_committer())
+    await register(quick, "a")
+
+    class AlwaysLate(Between):
+        async def before(self) -> None:
+            await quick.handle(earn("a", 1, f"r{random.random()}"), asked())
+
+    late = AlwaysLate(await open_store())
+    committer = await start_committer(late)
+    answer = await Handler(committer).handle(earn("a", 100, "r"), asked())
+    assert late.locks == 1
+    assert committer.conflicts == 2
+    assert answer.data.new_balance == 102
+
+
+# ── answers that get lost ──
+
+
+async def test_cut_connections_lose_nothing_and_double_nothing(
+    open_store: OpenStore, start_committer: StartCommitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "RESEND_PAUSE_SECONDS", 0.001)
+    seed = random.SystemRandom().randrange(10**6)
+    stores = [await open_store(), await open_store()]
+    committers = [await start_committer(store, batch_limit=8) for store in stores]
+    handlers = [Handler(committer) for committer in committers]
+    await register(handlers[0], "a", "b")
+    async with bad_weather(stores, seed):
+        outcomes = await asyncio.gather(
+            *(handlers[n % 2].handle(earn("ab"[n % 3 == 0], 1, f"r{n}"), asked(f"k{n}")) for n in range(400))
+        )
+    assert sum(committer.resent for committer in committers) > 0, f"seed {seed}: nothing got lost"
+    assert {answer.replayed for answer in outcomes} == {False}, f"seed {seed}"
+    assert sum((await balances(stores[0])).values()) == 400, f"seed {seed}"
+    for n in range(0, 400, 37):
+        again = await handlers[0].handle(earn("ab"[n % 3 == 0], 1, f"r{n}"), asked(f"k{n}"))
+        assert as_json(again) == as_json(outcomes[n]), f"seed {seed}"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_an_append_whose_answer_is_lost_is_answered_as_the_first_one(
+    open_store: OpenStore, start_committer: StartCommitter, moment: str
+) -> None:
+    lost = False
+
+    class LosesOne(Between):
+        async def _lose(self) -> None:
+            nonlocal lost
+            if not lost and await self.head() > 0:
+                lost = True
+                raise AmbiguousAppendError
+
+    setattr(LosesOne, moment, LosesOne._lose)
+    store = LosesOne(await open_store())
+    committer = await start_committer(store)
+    handler = Handler(committer)
+    await register(handler, "a")
+    outcomes = await asyncio.gather(
+        handler.handle(earn("a", 5, "r"), asked("k1")),
+        handler.handle(spend("a", 6), asked("k2")),
+        handler.handle_all([(earn("a", 2, "r2"), asked("k3")), (earn("a", 3, "r3"), asked("k4"))]),
+        return_exceptions=True,
+    )
+    assert committer.resent > 0
+    assert outcomes[0].replayed is False  # type: ignore[union-attr]  # not an error
+    assert [answer.replayed for answer in outcomes[2]] == [False, False]  # type: ignore[union-attr]  # as above
+    assert as_json(outcomes[0]) == as_json(await handler.handle(earn("a", 5, "r"), asked("k1")))  # type: ignore[arg-type]  # passed on as they came
+    assert await balances(store) == {"a": 10 if isinstance(outcomes[1], InsufficientPoints) else 4}
+
+
+async def test_a_repeated_request_is_a_replay_also_when_its_append_is_sent_twice(
+    open_store: OpenStore, start_committer: StartCommitter
+) -> None:
+    lose = False
+
+    class LosesOne(Between):
+        async def after(self) -> None:
+            nonlocal lose
+            if lose:
+                lose = False
+                raise AmbiguousAppendError
+
+    handler = Handler(await start_committer(LosesOne(await open_store())))
+    await register(handler, "a")
+    first = await handler.handle(earn("a", 5, "r"), asked("k"))
+    lose = True
+    again = await handler.handle(earn("a", 5, "r"), asked("k"))
+    assert not lose
+    assert (again.replayed, as_json(again)) == (True, as_json(first))
+
+
+async def test_clients_are_told_when_the_database_stays_away_and_may_repeat(
+    open_store: OpenStore, start_committer: StartCommitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "CLIENT_PATIENCE_SECONDS", 0.05)
+    back = asyncio.Event()
+
+    class Away(Between):
+        async def after(self) -> None:
+            if not back.is_set() and await self.head() > 1:
+                raise AmbiguousAppendError
+
+        async def reconnect(self) -> None:
+            await back.wait()
+            await self._store.reconnect()
+
+    store = Away(await open_store())
+    committer = await start_committer(store, batch_limit=1)
+    handler = Handler(committer)
+    await register(handler, "a")
+    waiting = [asyncio.create_task(handler.handle(earn("a", 1, f"r{n}"), asked(f"k{n}"))) for n in range(4)]
+    await asyncio.wait(waiting, timeout=2)
+    back.set()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 4
+    answers = await asyncio.gather(*(handler.handle(earn("a", 1, f"r{n}"), asked(f"k{n}")) for n in range(4)))
+    assert [answer.status for answer in answers] == [201] * 4
+    assert await balances(store) == {"a": 4}
+
+
+# ── poison ──
+
+
+async def test_content_the_database_rejects_is_found_and_fails_alone(
+    store: Store, start_committer: StartCommitter
+) -> None:
+    committer = await start_committer()
+    handler = Handler(committer)
+    names = ["fine"] * 20
+    names[7] = names[13] = "a nul \0 inside"
+    outcomes = await asyncio.gather(
+        *(handler.handle(RegisterMember(f"u{n}", name), asked()) for n, name in enumerate(names)),
+        return_exceptions=True,
+    )
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, RejectedAppendError)] == [7, 13]
+    assert sum(isinstance(outcome, Answer) for outcome in outcomes) == 18
+    assert committer.broken is None
+    assert await store.head() == 18
+
+
+async def test_a_stream_whose_name_the_database_rejects_fails_its_command_alone(
+    store: Store, start_committer: StartCommitter
+) -> None:
+    committer = await start_committer()
+    handler = Handler(committer)
+    outcomes = await asyncio.gather(
+        *(handler.handle(RegisterMember(user, "N"), asked()) for user in ("a", "nul \0", "b")), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [Answer, RejectedAppendError, Answer]
+    assert committer.broken is None
+    assert await store.head() == 2
+
+
+async def test_a_group_with_rejected_content_leaves_nothing_of_it(store: Store, handler: Handler) -> None:
+    group = [(RegisterMember("a", "fine"), asked()), (RegisterMember("b", "nul \0"), asked())]
+    with pytest.raises(RejectedAppendError):
+        await handler.handle_all(group)
+    assert await store.head() == 0
+
+
+async def test_a_bug_in_one_decision_fails_it_alone(store: Store, start_committer: StartCommitter) -> None:
+    committer = await start_committer()
+
+    def buggy(view: View) -> Decision:
+        view.read(account_stream("a"))
+        raise ValueError("a bug")
+
+    outcomes = await asyncio.gather(
+        committer.submit(work(opens("a"))),
+        committer.submit(work(buggy)),
+        committer.submit(work(opens("b"))),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [Answer, ValueError, Answer]
+    assert committer.broken is None
+    assert await store.head() == 2
+
+
+async def test_a_bug_in_one_request_is_no_answer_to_another_under_its_key(start_committer: StartCommitter) -> None:
+    committer = await start_committer()
+
+    def buggy(_: View) -> Decision:
+        raise ValueError("a bug")
+
+    other = Work(asked("k", body="another request"), opens("a"))
+    outcomes = await asyncio.gather(committer.submit(work(buggy, "k")), committer.submit(other), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ValueError, Answer]
+
+
+UNSPEAKABLE = [
+    pytest.param(points.AccountOpened("half a letter \ud800"), id="that cannot be encoded"),
+    pytest.param(points.OpenAccount("a command"), id="of an unknown class"),
+]
+
+
+@pytest.mark.parametrize("event", UNSPEAKABLE)
+async def test_an_event_that_cannot_be_written_down_fails_its_command_alone(
+    store: Store, start_committer: StartCommitter, event: Any
+) -> None:
+    committer = await start_committer()
+    writes = [(account_stream("b"), [points.AccountOpened("b")]), (account_stream("a"), [event])]
+    outcomes = await asyncio.gather(
+        committer.submit(work(opens("a"))),
+        committer.submit(work(lambda _: Decision(200, None, writes))),
+        committer.submit(work(opens("b"))),
+        return_exceptions=True,
+    )
+    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, False, True]
+    assert committer.broken is None
+    assert await balances(store) == {"a": 0, "b": 0}
+
+
+async def test_a_cache_too_small_for_one_decision_does_not_write_it_twice(
+    store: Store, start_committer: StartCommitter
+) -> None:
+    committer = await start_committer(cache_limit=1)
+    users = [f"u{n}" for n in range(5)]
+    for _ in range(3):
+        await committer.submit(work(opens(*users)))
+    handler = Handler(committer)
+    answers = await handler.handle_all([(earn(user, 5, "r"), asked()) for user in users])
+    assert isinstance(answers, list)
+    assert await balances(store) == dict.fromkeys(users, 5)
+
+
+# ── what stops everything ──
+
+
+def account_opened_at(version: int) -> NewEvent:
+    stream, data = account_stream("a"), b'{"userId":"a"}'
+    digest = event_hash(GENESIS, stream, version, "points.account-opened.v1", b"{}", data)
+    return NewEvent(stream, version, "points.account-opened.v1", b"{}", data, digest)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[account_opened_at(1), account_opened_at(3)], [an_event(account_stream("a"), 1)]],
+    ids=["a gap", "an unknown event"],
+)
+async def test_a_stream_that_is_not_whole_stops_the_process(
+    store: Store, start_committer: StartCommitter, events: list[NewEvent]
+) -> None:
+    await store.append(a_batch(a_command("k", *events), known=0))
+    committer = await start_committer()
+    with pytest.raises(StoreUnavailable):
+        await Handler(committer).handle(spend("a", 1), asked())
+    assert isinstance(committer.broken, CorruptionError)
+    with pytest.raises(StoreUnavailable):
+        await Handler(committer).handle(RegisterMember("b", "B"), asked())
+
+
+async def test_a_log_that_went_back_stops_the_process(store: Store, start_committer: StartCommitter) -> None:
+    committer = await start_committer()
+    committer._known = 10
+    with pytest.raises(StoreUnavailable):
+        await Handler(committer).handle(RegisterMember("a", "A"), asked())
+    assert isinstance(committer.broken, StoreRewoundError)

@@ -1,0 +1,105 @@
+"""The sweeper: what is overdue is recorded once, however often and however late one sweeps."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from ledger.decision import Origin
+from ledger.domain.points import EarnPoints, SpendPoints
+from ledger.handler import Handler, RegisterMember
+from ledger.store.append import PostgresStore
+from ledger.store.codec import Actor
+from ledger.store.committer import Committer
+from projections.catalogue import PROJECTIONS
+from projections.runner import Runner
+from workers import expiry
+from workers.expiry import Sweeper
+
+NOW = datetime.now(UTC)
+
+
+class Shop:
+    """Members whose lots end a moment after they were given, a projector to ask, and a sweeper."""
+
+    def __init__(self, pool, committer: Committer) -> None:
+        self.handler = Handler(committer)
+        self.sweeper = Sweeper(pool, committer)
+        self.projector = Runner(pool, PROJECTIONS)
+
+    async def give(self, user_id: str, points: int, reference: str, *, expires_in_seconds: float) -> None:
+        """As if an hour ago: so that a lot that is overdue now was not when it was recorded."""
+        then = NOW - timedelta(hours=1)
+        await self.handler.handle(RegisterMember(user_id, "M"), origin(then))
+        deadline = NOW + timedelta(seconds=expires_in_seconds)
+        await self.handler.handle(EarnPoints(user_id, points, "bonus", reference, then, deadline), origin(then))
+
+    async def sweep(self) -> tuple[int, int]:
+        await self.projector.catch_up()
+        swept = await self.sweeper.sweep()
+        return swept.accounts, swept.lots
+
+
+def origin(now: datetime) -> Origin:
+    return Origin(Actor("shop", "service"), now, bytes(32), "r", "c")
+
+
+@pytest.fixture
+async def shop(database_url) -> AsyncIterator[Shop]:
+    store = await PostgresStore(database_url).open()
+    committer = await Committer(store).start()
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
+        yield Shop(pool, committer)
+    await committer.stop()
+    await store.close()
+
+
+async def expiries(url: str) -> list[str]:
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch(
+        "SELECT data ->> 'userId' AS user_id FROM ledger.event_log WHERE type = 'points.expired.v1' ORDER BY 1"
+    )
+    await connection.close()
+    return [row["user_id"] for row in rows]
+
+
+async def test_every_overdue_lot_is_recorded_once_and_the_others_are_left_alone(shop, database_url):
+    await shop.give("ann", 5, "a", expires_in_seconds=-60)
+    await shop.give("ann", 6, "b", expires_in_seconds=-30)
+    await shop.give("bob", 7, "c", expires_in_seconds=-60)
+    await shop.give("cid", 8, "d", expires_in_seconds=3600)
+    assert await shop.sweep() == (2, 3)
+    assert await expiries(database_url) == ["ann", "ann", "bob"]
+    assert await shop.sweep() == (0, 0)
+    assert await expiries(database_url) == ["ann", "ann", "bob"]
+
+
+async def test_sweeping_on_a_read_model_that_is_behind_records_nothing_twice(shop, database_url):
+    await shop.give("ann", 5, "a", expires_in_seconds=-60)
+    await shop.sweep()
+    # The read model does not know of the expiry yet.
+    swept = await shop.sweeper.sweep()
+    assert (swept.accounts, swept.lots, swept.failed) == (1, 0, 0)
+    assert await expiries(database_url) == ["ann"]
+
+
+async def test_a_command_that_came_first_has_recorded_it_already(shop, database_url):
+    await shop.give("ann", 5, "a", expires_in_seconds=-60)
+    await shop.give("ann", 9, "b", expires_in_seconds=3600)
+    await shop.projector.catch_up()
+    await shop.handler.handle(SpendPoints("ann", 4, "s"), origin(NOW))
+    swept = await shop.sweeper.sweep()
+    assert swept.lots == 0
+    assert await expiries(database_url) == ["ann"]
+
+
+async def test_more_accounts_than_a_page_are_swept_page_by_page(shop, database_url, monkeypatch):
+    monkeypatch.setattr(expiry, "PAGE", 3)
+    monkeypatch.setattr(expiry, "READ_MODEL_POLL_SECONDS", 0.01)
+    for number in range(5):
+        await shop.give(f"m{number}", 5, "a", expires_in_seconds=-60)
+    # Nobody moves the read model meanwhile: the sweeper stops after its first page instead of sweeping it again.
+    assert await shop.sweep() == (3, 3)
+    assert await shop.sweep() == (2, 2)
+    assert await expiries(database_url) == [f"m{number}" for number in range(5)]

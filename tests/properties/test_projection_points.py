@@ -1,0 +1,120 @@
+"""However a history is cut into pages, the points read model ends with the rows its events fold to."""
+
+import asyncio
+import itertools
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.domain import points
+from ledger.domain.lots import Allocation
+from ledger.domain.programme import DEFAULT_PROGRAMME
+from ledger.errors import CorruptionError, LedgerError
+from projections.points_page import PointsPage
+from projections.projection import LogEvent
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class TablesInMemory:
+    """Does to two dicts what COPY and the two MERGE statements do to two tables."""
+
+    def __init__(self):
+        self.accounts = {}
+        self.lots = {}
+
+    async def copy_records_to_table(self, table, *, schema_name, columns, records):
+        rows, key_length = (self.lots, 2) if table == "lots" else (self.accounts, 1)
+        for record in records:
+            assert tuple(record[:key_length]) not in rows, "a unique index"
+            rows[tuple(record[:key_length])] = list(record)
+
+    async def execute(self, query, *arrays):
+        merge = self.merge_account if "opened_at" in query else self.take
+        rows = list(zip(*arrays, strict=True))
+        assert rows == sorted(rows, key=lambda row: row[:2] if len(row) == 4 else row[:1]), "sorted by key"
+        return f"MERGE {sum(merge(row) for row in rows)}"
+
+    def merge_account(self, row):
+        old = self.accounts.setdefault((row[0],), [row[0], 0, 0, 1, False, 0, 0, row[7]])
+        old[1:7] = [was if new is None else new for was, new in zip(old[1:7], row[1:7], strict=True)]
+        return 1
+
+    def take(self, row):
+        user_id, lot_id, amount, position = row
+        lot = self.lots.get((user_id, lot_id))
+        if lot is None:
+            return 0
+        lot[3] -= amount
+        lot[6] = position
+        assert lot[3] >= 0, "a check constraint"
+        if lot[3] == 0:
+            del self.lots[user_id, lot_id]
+        return 1
+
+
+def a_history(seed, length):
+    """Random commands of three members, decided by the rules; the events as the log has them, and the states."""
+    chance = random.Random(seed)
+    states = {f"user-{n}": points.PointsAccount() for n in range(3)}
+    log = []
+    now = START
+    for _ in range(length):
+        user_id = chance.choice(list(states))
+        state = states[user_id]
+        now += timedelta(hours=chance.randint(1, 40))
+        amount = chance.randint(1, 900)
+        deadline = chance.choice([None, now + timedelta(days=chance.randint(1, 20))])
+        decisions = [
+            lambda u=user_id, s=state: points.decide_open(points.OpenAccount(u), s),
+            lambda u=user_id, s=state, a=amount, d=deadline, t=now: points.decide_earn(
+                points.EarnPoints(u, a, "bonus", "r", expires_at=d), s, DEFAULT_PROGRAMME, t
+            ),
+            lambda u=user_id, s=state, a=amount, t=now: points.decide_spend(points.SpendPoints(u, a, "r"), s, t),
+            lambda u=user_id, s=state, a=amount, t=now: points.decide_deduct(points.DeductPoints(u, a, "r"), s, t),
+            lambda u=user_id, s=state, t=now: points.decide_expire(points.ExpireLots(u), s, t),
+            lambda u=user_id, s=state, t=now: points.decide_lock(points.LockAccount(u, "r"), s, t),
+            lambda u=user_id, s=state, t=now: points.decide_unlock(points.UnlockAccount(u, "r"), s, t),
+        ]
+        try:
+            events = chance.choices(decisions, weights=[1, 6, 3, 1, 1, 0.3, 1])[0]()
+        except LedgerError:
+            continue
+        for event in events:
+            states[user_id] = points.evolve(state, event)
+            log.append(LogEvent(len(log) + 1, f"account-{user_id}", state.version, "points", now, event, b""))
+    return log, states
+
+
+async def project(log, cuts):
+    tables = TablesInMemory()
+    edges = sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})
+    for start, end in itertools.pairwise(edges):
+        page = PointsPage("read_models.accounts", "read_models.lots")
+        for event in log[start:end]:
+            page.apply(event)
+        await page.flush(tables)
+    return tables
+
+
+@given(st.integers(0, 2**32), st.integers(1, 120), st.lists(st.integers(0, 10_000), max_size=12))
+def test_rows_do_not_depend_on_where_pages_are_cut(seed, length, cuts):
+    log, states = a_history(seed, length)
+    tables = asyncio.run(project(log, cuts))
+    assert tables.accounts.keys() == {(u,) for u, state in states.items() if state.exists}
+    for (user_id,), row in tables.accounts.items():
+        state = states[user_id]
+        assert row[1:6] == [state.balance, state.lifetime, state.tier, state.locked, state.version]
+        live = {(lot.lot_id, lot.points, lot.remaining, lot.expires_at) for lot in state.live_lots()}
+        assert {tuple(lot[1:5]) for key, lot in tables.lots.items() if key[0] == user_id} == live
+        assert row[1] == sum(lot[2] for lot in live)
+
+
+def test_taking_from_a_lot_that_is_not_there_is_corruption():
+    spent = points.PointsSpent("ann", 5, "r", START, (Allocation(2, 5),), 0)
+    log = [LogEvent(1, "account-ann", 3, "points.spent.v1", START, spent, b"")]
+    with pytest.raises(CorruptionError, match="1 lots"):
+        asyncio.run(project(log, []))

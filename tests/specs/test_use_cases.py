@@ -1,0 +1,240 @@
+"""The list of use cases as pure functions: which streams each reads, what it appends, claims and answers."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from msgspec import structs
+
+from ledger import ids
+from ledger.domain import points
+from ledger.domain.points import MAX_POINTS
+from ledger.domain.programme import DEFAULT_PROGRAMME
+from ledger.errors import (
+    AccountLocked,
+    BalanceTooLarge,
+    InsufficientPoints,
+    InvalidCommand,
+    UnknownReferralCode,
+    UserNotFound,
+    WouldGoBelowZero,
+)
+from ledger.handler import USE_CASES, RegisterMember
+from ledger.store.codec import category_of
+from ledger.store.port import DirectoryRow
+from tests.specs.account import (
+    NOW,
+    USER,
+    alloc,
+    crossed,
+    day,
+    deduct,
+    deducted,
+    earn,
+    earned,
+    expire,
+    expired,
+    grant,
+    granted,
+    lock,
+    locked,
+    opened,
+    spend,
+    spent,
+    unlock,
+    unlocked,
+)
+
+ACCOUNT = "account-u-1"
+PROGRAMME = ids.PROGRAMME_STREAM
+
+
+class DictView:
+    """Streams in a dict. It keeps what was read, and hands out states nobody may change."""
+
+    def __init__(self, streams: dict[str, Sequence[msgspec.Struct]], programme=DEFAULT_PROGRAMME) -> None:
+        self.reads: set[str] = set()
+        self._events = streams
+        self._programme = programme
+
+    def read(self, stream: str):
+        self.reads.add(stream)
+        if stream == PROGRAMME:
+            return self._programme
+        category = category_of(stream)
+        state = category.initial()
+        for event in self._events.get(stream, ()):
+            state = category.evolve(state, event)
+        return state
+
+    def version(self, stream: str) -> int:
+        self.reads.add(stream)
+        return len(self._events.get(stream, ()))
+
+
+def _run(command, *history, now=NOW, programme=DEFAULT_PROGRAMME):
+    view = DictView({ACCOUNT: history}, programme)
+    return USE_CASES[type(command)](view, command, now), view
+
+
+def _plain(data):
+    return msgspec.to_builtins(data)
+
+
+MEMBER = RegisterMember(USER, "Ada", "https://pictures.example/ada.png")
+RICH = (opened(), granted(100, balance=100, lifetime=100))
+OVERDUE = (opened(), earned(30, balance=30, lifetime=30, expires=day(2, 1)))
+
+DONE = {
+    "registering a new member opens the account": (
+        MEMBER, (), 201, [opened()], {"userId": USER, "opened": True}),
+    "registering a known member appends nothing": (
+        MEMBER, (opened(),), 200, [], {"userId": USER, "opened": False}),
+    "locking says so": (
+        lock("fraud"), (opened(),), 200, [locked("fraud")], {"userId": USER, "locked": True, "reason": "fraud"}),
+    "locking a locked account appends nothing and answers the reason that is recorded": (
+        lock("second thoughts"), (opened(), locked("fraud")), 200, [], {"userId": USER, "locked": True, "reason": "fraud"}),
+    "unlocking says so": (
+        unlock("ok"), (opened(), locked()), 200, [unlocked("ok")], {"userId": USER, "locked": False, "reason": "ok"}),
+    "expiring counts the lots": (
+        expire(), OVERDUE, 200, [expired(2, 30, balance=0, at=day(2, 1))], {"userId": USER, "expiredLots": 1}),
+    "expiring nothing counts none": (
+        expire(), RICH, 200, [], {"userId": USER, "expiredLots": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "history", "status", "events", "data"), DONE.values(), ids=DONE.keys())
+def test_what_is_appended_and_answered(command, history, status, events, data):
+    decision, _ = _run(command, *history)
+    assert (decision.status, _plain(decision.data)) == (status, data)
+    assert [(stream, list(appended)) for stream, appended in decision.writes] == [(ACCOUNT, events)]
+
+
+MOVED = {
+    # command, history, status, events, which of them the transaction is, new balance
+    "an earn": (
+        earn(5, expires=None), RICH, 201, [earned(5, balance=105, lifetime=105, at=NOW, expires=None)], 0, 105),
+    "a grant": (
+        grant(5), RICH, 200, [granted(5, balance=105, lifetime=105, at=NOW)], 0, 105),
+    "a deduction": (
+        deduct(5), RICH, 200, [deducted(5, balance=95, of=alloc(lot2=5))], 0, 95),
+    "a spend": (
+        spend(5), RICH, 200, [spent(5, balance=95, of=alloc(lot2=5))], 0, 95),
+    "a spend after an overdue lot": (
+        spend(5), (*OVERDUE, granted(10, balance=40, lifetime=40)), 200,
+        [expired(2, 30, balance=10, at=day(2, 1)), spent(5, balance=5, of=alloc(lot3=5))], 1, 5),
+    "a grant after an overdue lot": (
+        grant(5), OVERDUE, 200,
+        [expired(2, 30, balance=0, at=day(2, 1)), granted(5, balance=5, lifetime=35, at=NOW)], 1, 5),
+    "a grant that crosses a level": (
+        grant(900), RICH, 200,
+        [granted(900, balance=1000, lifetime=1000, at=NOW), crossed("silver", 2, 1000, lifetime=1000)], 0, 1000),
+    "an earn that is past already": (
+        earn(5, at=day(1, 1), expires=day(2, 1)), RICH, 201,
+        [earned(5, balance=105, lifetime=105, expires=day(2, 1)), expired(3, 5, balance=100, at=day(2, 1))], 0, 100),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "history", "status", "events", "about", "balance"), MOVED.values(), ids=MOVED.keys()
+)
+def test_points_move_by(command, history, status, events, about, balance):
+    decision, _ = _run(command, *history)
+    assert decision.status == status
+    assert [(stream, list(appended)) for stream, appended in decision.writes] == [(ACCOUNT, events)]
+    data = _plain(decision.data)
+    assert set(data) == {"transaction", "newBalance"}
+    assert data["newBalance"] == balance
+    line = data["transaction"]
+    assert (line["amount"], line["balance"], line["position"]) == (events[about].amount, events[about].balance, about)
+    assert (line["id"], line["createdAt"]) == (None, None), "the store stamps both"
+
+
+READS = {
+    "register": (MEMBER, {ACCOUNT}),
+    "earn": (earn(5), {ACCOUNT, PROGRAMME}),
+    "grant": (grant(5), {ACCOUNT, PROGRAMME}),
+    "deduct": (deduct(5), {ACCOUNT}),
+    "spend": (spend(5), {ACCOUNT}),
+    "expire": (expire(), {ACCOUNT}),
+    "lock": (lock(), {ACCOUNT}),
+    "unlock": (unlock(), {ACCOUNT}),
+}
+
+
+@pytest.mark.parametrize(("command", "streams"), READS.values(), ids=READS.keys())
+def test_the_streams_read_are_those_the_rule_needs(command, streams):
+    _, view = _run(command, *RICH)
+    assert view.reads == streams
+
+
+def test_every_use_case_has_been_asked():
+    assert {type(command) for command, _ in READS.values()} == set(USE_CASES)
+
+
+REFUSED = {
+    "a referral code nobody has": (
+        RegisterMember(USER, "Ada", None, "NOSUCH22"), (), UnknownReferralCode,
+        "No member has the referral code NOSUCH22."),
+    "an earn of nobody": (earn(5), (), UserNotFound, "No account for user u-1."),
+    "a grant too large": (
+        grant(MAX_POINTS), RICH, BalanceTooLarge,
+        "100 lifetime points and 9007199254740991 more would pass 9007199254740991."),
+    "a deduction too large": (deduct(101), RICH, WouldGoBelowZero, "100 points available, 101 to be deducted."),
+    "a spend too large": (spend(101), RICH, InsufficientPoints, "100 points available, 101 asked for."),
+    "a spend of a locked account": (spend(1), (*RICH, locked()), AccountLocked, "The account of u-1 is locked."),
+    "an earn from nowhere": (
+        earn(5, source="x"), RICH, InvalidCommand, "source: must be one of purchase, referral, review, bonus."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "history", "error", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_is(command, history, error, message):
+    with pytest.raises(error) as refusal:
+        _run(command, *history)
+    assert (type(refusal.value), refusal.value.message) == (error, message)
+
+
+def test_one_earn_per_user_source_and_reference():
+    decision, _ = _run(earn(5, source="purchase", reference="p-1"), *RICH)
+    (claim,) = decision.claims
+    assert (claim.scope, claim.value) == ("earn", "u-1/purchase/p-1")
+    assert (claim.refusal.code, claim.refusal.message) == (
+        "ALREADY_EARNED",
+        "purchase p-1 was already earned by u-1.",
+    )
+
+
+EARNS = [
+    earn(5, source=source, reference=reference) for source in ("purchase", "bonus") for reference in ("p-1", "p-2")
+]
+
+
+def test_another_source_or_reference_is_another_earn():
+    values = {_run(command, *RICH)[0].claims[0].value for command in EARNS}
+    assert len(values) == len(EARNS)
+
+
+@pytest.mark.parametrize(
+    "command", [grant(5), deduct(5), spend(5), expire(), lock(), MEMBER], ids=lambda c: type(c).__name__
+)
+def test_nothing_else_claims_anything(command):
+    assert not _run(command, *RICH)[0].claims
+
+
+@pytest.mark.parametrize("history", [(), (opened(),)], ids=["new", "known"])
+def test_name_and_avatar_go_to_the_directory_and_nowhere_else(history):
+    decision, _ = _run(MEMBER, *history)
+    assert decision.directory == DirectoryRow(USER, "Ada", "https://pictures.example/ada.png")
+    kept = msgspec.json.encode([decision.data, decision.writes])
+    assert b"Ada" not in kept
+    assert b"ada.png" not in kept
+
+
+def test_the_programme_that_is_read_is_the_one_that_decides():
+    programme = structs.replace(DEFAULT_PROGRAMME, review_reward=42, expiry_days=None)
+    decision, _ = _run(earn(None, source="review"), *RICH, programme=programme)
+    ((_, events),) = decision.writes
+    assert events == [
+        points.PointsEarned(USER, 42, "review", "ref", NOW, None, 142, 142),
+    ]

@@ -1,0 +1,82 @@
+"""The worker process: jobs that come back by the clock, on arq. Jobs are plain functions, none keeps anything in Redis.
+
+arq is imported here and nowhere else. A job may run twice, late, or die half-way: each must bear that.
+May import: the standard library, arq, asyncpg, structlog, `ledger`, `projections`.
+Read next: `expiry.py` for a job, `../ledger/store/migrate.py` for the other.
+"""
+
+import asyncio
+from datetime import UTC
+from typing import Any, Final
+
+import asyncpg
+import structlog
+from arq.connections import RedisSettings
+from arq.cron import CronJob, cron
+from arq.worker import Worker
+
+from ledger.store.append import PostgresStore
+from ledger.store.committer import Committer
+from ledger.store.migrate import ensure_partitions
+from workers.expiry import Sweeper
+
+QUEUE: Final = "ledger:jobs"
+COMPLETION_WAIT_SECONDS: Final = 15
+"""How long jobs may take to finish when the worker is told to stop."""
+
+log = structlog.get_logger("worker")
+
+
+async def make_partitions(ctx: dict[str, Any]) -> None:
+    """Partitions of the log ahead of its head: without one, appends would be refused."""
+    async with ctx["pool"].acquire() as connection:
+        made = await ensure_partitions(connection)
+    if made:
+        log.info("partitions_made", count=made)
+
+
+async def sweep_expired_lots(ctx: dict[str, Any]) -> None:
+    """Record the expiry of lots that nobody touched since their deadline."""
+    swept = await ctx["sweeper"].sweep()
+    if swept.lots or swept.failed:
+        log.info("lots_expired", accounts=swept.accounts, lots=swept.lots, failed=swept.failed)
+
+
+JOBS: Final[tuple[CronJob, ...]] = (
+    cron(make_partitions, minute=set(range(0, 60, 10)), run_at_startup=True, timeout=60),
+    cron(sweep_expired_lots, second={0, 30}, run_at_startup=True, timeout=300),
+)
+
+
+async def run_worker(redis_url: str, database_url: str, direct_url: str) -> None:
+    """Until SIGINT or SIGTERM; jobs at hand are given some seconds to finish."""
+    store = await PostgresStore(direct_url).open()
+    committer = await Committer(store, cache_limit=20_000).start()
+    pool = await asyncpg.create_pool(
+        database_url,
+        min_size=1,
+        max_size=4,
+        server_settings={"application_name": "ledger-worker", "role": "ledger_api"},
+    )
+    try:
+        worker = Worker(
+            cron_jobs=JOBS,
+            queue_name=QUEUE,
+            redis_settings=RedisSettings.from_dsn(redis_url),
+            job_completion_wait=COMPLETION_WAIT_SECONDS,
+            keep_result=0,
+            max_tries=1,  # the next time by the clock is the next try
+            timezone=UTC,
+            ctx={"pool": pool, "sweeper": Sweeper(pool, committer)},
+        )
+        log.info("worker_started", jobs=[job.name.removeprefix("cron:") for job in JOBS])
+        try:
+            await worker.async_run()
+        except asyncio.CancelledError:
+            log.info("worker_stopped")  # arq ends its own task when it is told to stop
+        finally:
+            await worker.close()
+    finally:
+        await committer.stop()
+        await pool.close()
+        await store.close()

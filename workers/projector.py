@@ -1,0 +1,97 @@
+"""The projector process: keeps the read models at the head of the log, and snapshots of long streams behind it.
+
+It watches itself: a reader that leads and does not move for a minute ends the process, and whoever supervises it
+starts a new one. May import: the standard library, asyncpg, structlog, `ledger`, `projections`.
+Read next: `../projections/runner.py`.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from ledger.store.snapshots import SnapshotFollower
+from projections.catalogue import PROJECTIONS
+from projections.runner import Runner
+
+WATCH_SECONDS: Final = 5.0
+STUCK_SECONDS: Final = 60.0
+LAG_WORTH_A_WORD: Final = 50_000
+"""Events. Less than that is caught up with in about a second."""
+STOP_SECONDS: Final = 20.0
+
+log = structlog.get_logger("projector")
+
+
+class ProjectorStuckError(Exception):
+    """The reader leads, is behind, and does not move."""
+
+
+async def run_projector(project_url: str, direct_url: str) -> None:
+    """Until SIGINT or SIGTERM; the page at hand is finished. Raises what the reader ends with, if it ends by itself."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    pool = await asyncpg.create_pool(
+        project_url,
+        min_size=2,
+        max_size=8,
+        server_settings={"application_name": "ledger-projector", "role": "ledger_project"},
+    )
+    try:
+        runner = Runner(pool, PROJECTIONS, direct_url=direct_url)
+        log.info("projector_started", read_models=[projection.name for projection in PROJECTIONS])
+        await _until(stopping, runner.run(), _watch(runner), SnapshotFollower(pool).run(stopping))
+        async with asyncio.timeout(STOP_SECONDS):
+            await runner.stop()
+        log.info("projector_stopped", position=runner.metrics.position)
+    finally:
+        await _close(pool)
+
+
+async def _until(stopping: asyncio.Event, *coroutines: Coroutine[Any, Any, Any]) -> None:
+    """Run all of them until `stopping`; if one ends before that, end too, with what it raised.
+
+    The first is left running for its own way to stop, the others are cancelled.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    stop = asyncio.create_task(stopping.wait())
+    done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    for task in tasks[1:]:
+        task.cancel()
+    await asyncio.gather(*tasks[1:], return_exceptions=True)
+    for task in done - {stop}:
+        task.result()
+
+
+async def _watch(runner: Runner) -> None:
+    """Say when it is far behind; raise when it has stopped moving."""
+    moved = (-1, 0)
+    unmoved_seconds = 0.0
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            health = await runner.health()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("database_away", error=repr(error))
+            continue
+        if health.lag_events > LAG_WORTH_A_WORD:
+            log.info("catching_up", position=health.position, head=health.head, lag_events=health.lag_events)
+        now = (health.position, runner.metrics.pages)
+        idle = now == moved and health.leading and health.reader_idle_seconds > WATCH_SECONDS
+        unmoved_seconds = unmoved_seconds + WATCH_SECONDS if idle else 0.0
+        moved = now
+        if unmoved_seconds >= STUCK_SECONDS:
+            raise ProjectorStuckError(f"the reader has not moved from {health.position} for {STUCK_SECONDS:.0f} s.")
+
+
+async def _close(pool: Any) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
