@@ -75,7 +75,7 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 async def models(database_url: str) -> AsyncIterator[ReadModels]:
     """As the API reads: without any right to write."""
     pool = await asyncpg.create_pool(database_url, min_size=0, max_size=4, server_settings={"role": "ledger_api"})
-    yield ReadModels(pool, wait_seconds=0.5)
+    yield ReadModels(pool)
     await pool.close()
 
 

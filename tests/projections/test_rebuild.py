@@ -10,6 +10,7 @@ from ledger.errors import Conflict, ReadModelBehind
 from projections.builds import pause, resume
 from projections.points import Points, get_points
 from projections.read_model_list import list_read_models
+from projections.read_models import ReadModels
 from projections.rebuild import RebuildStoppedError, cancel_rebuild, rebuild, rollback, start_rebuild
 from projections.runner import Runner
 from projections.transactions import Transactions
@@ -171,7 +172,7 @@ async def test_a_first_build_beside_an_existing_log_is_read_only_when_it_is_comp
     await ledger.earn("ann", 5)
     await start_rebuild(pool, Points())
     with pytest.raises(ReadModelBehind):
-        await balance(models, "ann")
+        await balance(ReadModels(models.pool, wait_seconds=0.1), "ann")
     await Runner(pool, [Points()]).catch_up()
     assert await balance(models, "ann") == 5
 

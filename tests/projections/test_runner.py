@@ -69,6 +69,7 @@ async def test_only_one_of_two_projectors_leads_and_the_other_takes_over(pool, d
 
 async def test_a_projector_comes_back_after_its_connection_is_cut(pool, database_url, models, ledger):
     runner = Runner(pool, [Points()], direct_url=database_url)
+    await runner.catch_up()
     task = asyncio.create_task(runner.run())
     await ledger.open("ann")
     answer = await ledger.earn("ann", 7)
