@@ -41,12 +41,12 @@ bench: $(VENV)/.dev ## commands per second, projections, rebuild: a few minutes
 bench-large: $(VENV)/.dev ## the same over a large log: half an hour and some gigabytes
 	@$(BIN)/python -m benchmarks --large $(ARGS)
 
-# UPGRADE=1 moves every pin to the newest version that pyproject.toml allows; without it only what changed there moves.
-COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
-          --group environment --quiet $(if $(UPGRADE),--upgrade)
 docs: $(VENV)/.dev ## write docs/reference anew from the code
 	@$(BIN)/python docs/generate.py
 
+# UPGRADE=1 moves every pin to the newest version that pyproject.toml allows; without it only what changed there moves.
+COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \
+          --group environment --quiet $(if $(UPGRADE),--upgrade)
 lock: $(VENV)/.dev ## write requirements.lock and requirements-dev.lock anew (UPGRADE=1 for newer versions)
 	@$(COMPILE) --output-file requirements.lock
 	@$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock

@@ -215,7 +215,7 @@ def _count(done: Imported, rows: Sequence[Row], outcomes: Sequence[Answer | Base
             raise outcome
     if refused is not None:
         row, error = refused
-        how = "was imported before, with other values" if isinstance(error, IdempotencyKeyReused) else error.message
+        how = "was imported before, with other values." if isinstance(error, IdempotencyKeyReused) else error.message
         raise ImportRefusedError(f"stopped at line {row.line}: {how} Run it again to go on with the rest.")
 
 

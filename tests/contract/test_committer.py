@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from ledger.decision import Answer
+from ledger.decision import Answer, ClaimOnce, Decide, Decision
 from ledger.domain import points
 from ledger.errors import (
     AlreadyEarned,
+    Conflict,
     DuplicateBatchKey,
     IdempotencyKeyReused,
     InsufficientPoints,
@@ -17,9 +18,11 @@ from ledger.errors import (
     UserNotFound,
 )
 from ledger.handler import Handler, RegisterMember
+from ledger.ids import account_stream
+from ledger.store.committer import Work
 from ledger.store.port import Store
 from tests.contract.conftest import StartCommitter
-from tests.contract.members import NOW, as_json, asked, balances, earn, register, spend
+from tests.contract.members import NOW, as_json, asked, balances, earn, opens, register, spend, work
 
 # ── group commit ──
 
@@ -147,6 +150,18 @@ async def test_a_key_used_with_another_request_is_refused(store: Store, handler:
     assert await balances(store) == {"a": 12}
 
 
+async def test_what_was_decided_on_top_of_a_refused_request_is_decided_again(store: Store, handler: Handler) -> None:
+    await register(handler, "a")
+    await handler.handle(earn("a", 5, "r1"), asked("k", body="one"))
+    outcomes = await asyncio.gather(
+        handler.handle(earn("a", 10, "r2"), asked("k", body="two")),
+        handler.handle(spend("a", 10), asked()),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [IdempotencyKeyReused, InsufficientPoints]
+    assert await balances(store) == {"a": 5}
+
+
 async def test_a_key_belongs_to_its_caller(handler: Handler) -> None:
     await register(handler, "a")
     await handler.handle(earn("a", 5, "r1"), asked("k"))
@@ -212,6 +227,28 @@ async def test_a_claim_passes_on_where_the_first_to_make_it_is_refused_after_all
     )
     assert [type(outcome) for outcome in outcomes] == [IdempotencyKeyReused, Answer]
     assert await balances(store) == {"a": 4}
+
+
+async def test_a_claim_passes_on_between_streams_that_have_nothing_else_in_common(
+    store: Store, start_committer: StartCommitter
+) -> None:
+    committer = await start_committer()
+
+    def claims(user: str) -> Decide:
+        refusal = Conflict(f"{user} came second")
+        return lambda _: Decision(
+            200, user, [(account_stream(user), [points.AccountOpened(user)])], [ClaimOnce("code", "SUMMER", refusal)]
+        )
+
+    await committer.submit(work(opens("z"), "used"))
+    outcomes = await asyncio.gather(
+        committer.submit(Work(asked("used", body="another request"), claims("a"))),
+        committer.submit(work(claims("b"))),
+        committer.submit(work(claims("c"))),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [IdempotencyKeyReused, Answer, Conflict]
+    assert await balances(store) == {"z": 0, "b": 0}
 
 
 # ── groups ──

@@ -261,6 +261,15 @@ async def test_a_file_that_changes_between_checking_and_appending_is_refused(des
     assert await desk.events() == 0
 
 
+async def test_a_row_that_the_balance_refuses_stops_the_import_and_is_named(desk):
+    await desk.run("u1,9007199254740991", header="userId,amount", opening=True)
+    with pytest.raises(
+        ImportRefusedError, match=r"^stopped at line 3: .* would pass .* Run it again to go on"
+    ) as refused:
+        await desk.run("u2,5,bonus,b,,", "u1,5,bonus,b,,")
+    assert "\n" not in str(refused.value)
+
+
 async def test_totals_that_do_not_add_up_are_never_reported_as_success(desk):
     with contextlib.closing(desk.file("u1,5,bonus,b,,")) as file:
         wrong = FileTotal("0" * 64, Total(2, 5), {}, Total())
