@@ -1,8 +1,9 @@
 """The composition: settings in, the whole HTTP application out.
 
     uvicorn → Gate (ids, CORS, token, limits) → lean route, or Litestar → handler or query → envelope
+            → Realtime, for everything under /socket.io
 
-Read next: `gate.py`, then `routes/points.py`.
+Read next: `gate.py`, then `routes/points.py`; `realtime.py`.
 """
 
 import gc
@@ -21,6 +22,7 @@ from api.errors import error_reply
 from api.gate import Gate
 from api.limits import Limits
 from api.openapi import document_of
+from api.realtime import Realtime
 from api.resources import redis_pool, started
 from api.routes import LEAN_ROUTES, ROUTES
 from api.security import Tokens, authorize
@@ -31,13 +33,16 @@ GC_THRESHOLD: Final = (50_000, 20, 50)
 
 
 class LedgerApi(Litestar):
-    """Litestar behind the gate."""
+    """Litestar behind the gate, Socket.IO beside it."""
 
     gate: Gate
+    realtime: Realtime
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """HTTP goes through the gate, which comes back here for ordinary routes; the rest is Litestar's."""
-        if scope["type"] == "http":
+        if scope["type"] != "lifespan" and self.realtime.serves(scope["path"]):
+            await self.realtime(scope, receive, send)
+        elif scope["type"] == "http":
             await self.gate(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -58,7 +63,7 @@ def create_app(settings: Settings, *, lean: bool = True) -> LedgerApi:
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        async with started(settings, redis) as resources:
+        async with started(settings, redis) as resources, app.realtime.running(resources.pool):
             gate.resources = resources
             gc.collect()
             gc.freeze()
@@ -76,8 +81,10 @@ def create_app(settings: Settings, *, lean: bool = True) -> LedgerApi:
         openapi_config=None,
         logging_config=None,
     )
+    tokens = Tokens.from_settings(settings)
+    app.realtime = Realtime(settings, tokens)
     gate = Gate(
-        Tokens.from_settings(settings),
+        tokens,
         Limits(settings, redis),
         Cors(settings.frontend_origin),
         LEAN_ROUTES if lean else (),

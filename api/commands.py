@@ -5,17 +5,18 @@ Read next: `routes/points.py` for rows, `gate.py` for the lean ones.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
-from litestar import Request, Response, post
-from litestar.handlers import HTTPRouteHandler
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler, post, put
 from litestar.types import Receive
 
 from api.bodies import decode_body, read_body
 from api.call import Call, call_of, utc_now
 from api.documented import Documented, opened_to
 from api.envelope import Reply, success
+from api.errors import IfMatchRequired
 from api.idempotency import KeyRule, answer_headers, read_if_match, read_key
 from api.queries import Nothing, read_query
 from api.security import Access
@@ -38,17 +39,19 @@ def _stored(_body: Any, answer: Answer) -> Any:
 
 
 class CommandRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A POST route: who may, what body, which command. `messages` gives the sentence of each status.
+    """A route that appends events: who may, what body, which command. `messages` gives the sentence of each status.
 
-    `show` makes the envelope's data; the answer's own, unless the body holds what no kept answer may.
+    `build` is given the call too: whose token it is, and what the settings say. `show` makes the envelope's data; the
+    answer's own, unless the body holds what no kept answer may.
     """
 
     path: str
     access: Access
     decoder: "msgspec.json.Decoder[Any]"
-    build: Callable[[Any, PathParams], Any]
+    build: Callable[[Any, PathParams, Call], Any]
     messages: Mapping[int, str]
     documented: Documented
+    method: Literal["POST", "PUT"] = "POST"
     key: KeyRule = "required"
     show: Callable[[Any, Answer], Any] = _stored
 
@@ -58,9 +61,13 @@ class CommandRoute(msgspec.Struct, frozen=True, kw_only=True):
         if call.query:
             read_query(call, Nothing)
         key = read_key(call, self.key)
+        if self.documented.needs_version and b"if-match" not in call.headers:
+            raise IfMatchRequired(
+                "If-Match is required: the ETag that a read of it answers, so that nothing newer is lost."
+            )
         expected_version = read_if_match(call)
-        body = decode_body(self.decoder, raw)
-        command = self.build(body, params)
+        body = decode_body(self.decoder, raw if raw or self.documented.body_required else b"{}")
+        command = self.build(body, params, call)
         origin = origin_of(call, fingerprint(call.method, call.path, raw), key, expected_version)
         answer = await call.resources.handler.handle(command, origin)
         return success(
@@ -85,7 +92,8 @@ class CommandRoute(msgspec.Struct, frozen=True, kw_only=True):
             return reply.as_response()
 
         opt = opened_to(self.access, self.documented) | {"key": self.key}
-        return post(self.path, opt=opt, status_code=next(iter(self.messages)))(perform)
+        route = put if self.method == "PUT" else post
+        return route(self.path, opt=opt, status_code=next(iter(self.messages)))(perform)
 
 
 def origin_of(call: Call, request_fingerprint: bytes, key: str | None, expected_version: int | None = None) -> Origin:

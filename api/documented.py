@@ -16,6 +16,8 @@ class Documented(msgspec.Struct, frozen=True, kw_only=True):
     """The documentation of one route. `answer` is the type of the envelope's `data`.
 
     `answers` says what each status means; for one that refuses without a refusal being raised, its code.
+    A body that is not required may be left away: it is read as `{}`. `needs_version` makes `If-Match` required.
+    An empty `media_type` is an answer without a body.
     """
 
     summary: str
@@ -24,6 +26,8 @@ class Documented(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[int, str]
     query: type[msgspec.Struct] | None = None
     body: Any = None
+    body_required: bool = True
+    needs_version: bool = False
     refusals: tuple[type[LedgerError], ...] = ()
     answer_headers: tuple[str, ...] = ()
     body_example: Any = None

@@ -2,12 +2,19 @@
 
     LedgerError                       (the rest of the tree: ledger/errors.py)
     ├── InvalidCommand
-    │   └── MalformedBody             400  no JSON, or none at all
+    │   ├── MalformedBody             400  no JSON, or none at all
+    │   ├── IfMatchRequired           400
+    │   └── ReplayTooLong             400  live events: too many to be sent again
     ├── Unauthorized                  401  no token
     │   └── InvalidToken              401  forged, expired, of another algorithm
     ├── Forbidden                     403  role or ownership
     ├── NotFound
+    │   ├── ReferralCodeNotFound      404  a short link that leads nowhere
     │   └── RouteNotFound             404
+    ├── Conflict
+    │   └── TooManyRooms              409  live events: too many rooms of one connection
+    ├── Unavailable
+    │   └── PurchasesUnavailable      503  live events: nobody keeps purchases here
     ├── MethodNotAllowed              405  with Allow
     ├── BodyTooLarge                  413
     ├── UnsupportedMediaType          415
@@ -35,6 +42,7 @@ from ledger.errors import (
     InvalidCommand,
     LedgerError,
     NotFound,
+    NotYourPurchase,
     RefusedByBalance,
     StaleVersion,
     StoreUnavailable,
@@ -49,6 +57,18 @@ class MalformedBody(InvalidCommand):
     """The body is no JSON text in UTF-8."""
 
     code = "INVALID_JSON"
+
+
+class IfMatchRequired(InvalidCommand):
+    """What is replaced as a whole is replaced only by who names the version they have seen. Read it, send its ETag."""
+
+    code = "IF_MATCH_REQUIRED"
+
+
+class ReplayTooLong(InvalidCommand):
+    """More events came after that position than are sent again. Read the lists, then join without `afterPosition`."""
+
+    code = "REPLAY_TOO_LONG"
 
 
 class Unauthorized(LedgerError):
@@ -71,10 +91,28 @@ class Forbidden(LedgerError):
     code = "FORBIDDEN"
 
 
+class ReferralCodeNotFound(NotFound):
+    """No member has that referral code: the link leads nowhere."""
+
+    code = "REFERRAL_CODE_NOT_FOUND"
+
+
 class RouteNotFound(NotFound):
     """There is no such route."""
 
     code = "ROUTE_NOT_FOUND"
+
+
+class TooManyRooms(Conflict):
+    """The connection has joined as many rooms as one may. Open another one."""
+
+    code = "TOO_MANY_ROOMS"
+
+
+class PurchasesUnavailable(Unavailable):
+    """Purchases are not served here, so that nobody can be found to be a party of one."""
+
+    code = "PURCHASES_UNAVAILABLE"
 
 
 class MethodNotAllowed(LedgerError):
@@ -122,6 +160,7 @@ STATUS_OF: Final[Mapping[type[LedgerError], int]] = {
     RefusedByBalance: 400,
     Unauthorized: 401,
     Forbidden: 403,
+    NotYourPurchase: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
     Conflict: 409,

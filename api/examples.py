@@ -1,9 +1,13 @@
 """The examples in the documentation: one member, one order, the same numbers everywhere.
 
-Plain data. Read next: `openapi.py`.
+Plain data; the programme is the one there is at first. Read next: `openapi.py`.
 """
 
 from typing import Any, Final
+
+import msgspec
+
+from ledger.domain.programme import DEFAULT_PROGRAMME
 
 EARN: Final[dict[str, Any]] = {
     "userId": "user-42",
@@ -34,13 +38,42 @@ POINTS: Final[dict[str, Any]] = {
     "lifetimePoints": 1280,
     "level": {"name": "silver", "tier": 2, "minPoints": 1000, "perks": ["Early access to offers"]},
     "nextLevel": {"name": "gold", "tier": 3, "minPoints": 2500, "pointsToGo": 1220},
-    "referralCode": None,
-    "referralsCount": 0,
+    "referralCode": "K7QMX2PA",
+    "referralsCount": 3,
     "expiringSoon": [{"points": 320, "expiresAt": "2026-02-14T12:00:00Z"}],
 }
+EXPIRING: Final[list[dict[str, Any]]] = [{"lotId": 2, "points": 320, "expiresAt": "2026-02-14T12:00:00Z"}]
 TRANSACTIONS: Final[dict[str, Any]] = {
     "transactions": [TRANSACTION],
     "pagination": {"page": 1, "limit": 20, "total": 1, "totalPages": 1, "hasMore": False},
+}
+REFERRALS: Final[dict[str, Any]] = {
+    "referrals": [
+        {
+            "userId": "user-43",
+            "name": "Grace Hopper",
+            "joinedAt": "2026-01-12T09:30:00Z",
+            "pointsEarned": 100,
+            "status": "rewarded",
+        }
+    ],
+    "pagination": TRANSACTIONS["pagination"],
+}
+LEADERBOARD: Final[dict[str, Any]] = {
+    "entries": [
+        {
+            "rank": 1,
+            "userId": "user-42",
+            "name": "Ada Lovelace",
+            "avatar": "https://cdn.example/ada.png",
+            "referrals": 3,
+            "pointsEarned": 300,
+        }
+    ],
+    "period": "month",
+    "from": "2026-01-01T00:00:00Z",
+    "to": "2026-02-01T00:00:00Z",
+    "timezone": "UTC",
 }
 LEVELS: Final[dict[str, Any]] = {
     "levels": [
@@ -56,6 +89,7 @@ LEVELS: Final[dict[str, Any]] = {
         }
     ]
 }
+PROGRAMME: Final[dict[str, Any]] = msgspec.to_builtins(DEFAULT_PROGRAMME)
 BATCH: Final[dict[str, Any]] = {
     "atomic": False,
     "items": [
@@ -81,6 +115,56 @@ BATCH_ANSWER: Final[dict[str, Any]] = {
 MEMBER: Final[dict[str, Any]] = {"userId": "user-42", "name": "Ada Lovelace", "avatar": "https://cdn.example/ada.png"}
 MEMBER_ANSWER: Final[dict[str, Any]] = {**MEMBER, "opened": True}
 ADMIN_ADD: Final[dict[str, Any]] = {"userId": "user-42", "amount": -20, "reason": "Granted twice by mistake"}
+USD: Final = "USD"
+PURCHASE: Final[dict[str, Any]] = {
+    "purchaseRequestId": "order-2001",
+    "buyerId": "user-42",
+    "sellerId": "user-7",
+    "price": {"amount": "12.34", "currency": USD},
+}
+PURCHASE_ANSWER: Final[dict[str, Any]] = {
+    **PURCHASE,
+    "status": "pending",
+    "discount": {"amount": "0.00", "currency": USD},
+    "amountDue": {"amount": "12.34", "currency": USD},
+    "pointsEarned": 0,
+    "pointsSpent": 0,
+}
+PURCHASE_VIEW: Final[dict[str, Any]] = {
+    **PURCHASE_ANSWER,
+    "paymentStatus": "none",
+    "escrowState": "none",
+    "hold": False,
+    "version": 2,
+    "createdAt": "2026-01-31T12:00:00.004211Z",
+    "updatedAt": "2026-01-31T12:05:00.107342Z",
+}
+PURCHASE_STATUS: Final[dict[str, Any]] = {"status": "pending_payment", "reason": "Checkout begun"}
+PURCHASE_STATUS_ANSWER: Final[dict[str, Any]] = {**PURCHASE_ANSWER, "status": "pending_payment"}
+REDEEM: Final[dict[str, Any]] = {"pointsToUse": 320, "purchaseRequestId": "order-2001"}
+REDEEM_ANSWER: Final[dict[str, Any]] = {
+    "transaction": {
+        "id": "txn_31",
+        "type": "spend",
+        "source": "redemption",
+        "amount": 320,
+        "balance": 960,
+        "occurredAt": "2026-02-01T09:30:00Z",
+        "createdAt": "2026-02-01T09:30:00.002764Z",
+        "position": 31,
+        "description": "Redeemed on purchase order-2001",
+        "metadata": {},
+        "reference": "order-2001",
+        "purchaseRequestId": "order-2001",
+    },
+    "discount": {"creditAmount": 3.20, "creditMinor": 320, "currency": USD},
+    "remainingPoints": 960,
+}
+REFERRAL_CODE: Final[dict[str, Any]] = {"force": False}
+REFERRAL_CODE_ANSWER: Final[dict[str, Any]] = {
+    "referralCode": "K7QMX2PA",
+    "link": "https://ledger.example/r/K7QMX2PA",
+}
 LOCK: Final[dict[str, Any]] = {"reason": "Reported as stolen"}
 LOCK_ANSWER: Final[dict[str, Any]] = {"userId": "user-42", "locked": True, "reason": "Reported as stolen"}
 EVENT: Final[dict[str, Any]] = {

@@ -20,6 +20,9 @@ METADATA_BYTES: Final = 16_384
 UserId = Annotated[
     str, Meta(pattern=ID_PATTERN, description="1-64 characters of A-Z a-z 0-9 _ . : -", examples=["user-42"])
 ]
+PurchaseId = Annotated[
+    str, Meta(pattern=ID_PATTERN, description="1-64 characters of A-Z a-z 0-9 _ . : -", examples=["order-2001"])
+]
 Points = Annotated[int, Meta(ge=1, le=MAX_POINTS, description=f"a whole number from 1 to {MAX_POINTS}", examples=[320])]
 SignedPoints = Annotated[
     int,
@@ -44,6 +47,17 @@ Avatar = Annotated[
 ReferralCode = Annotated[
     str, Meta(pattern="^[ABCDEFGHJKLMNPQRSTUVWXYZ23456789]{8}$", description="8 characters of A-Z and 2-9 without I, O")
 ]
+Amount = Annotated[
+    str,
+    Meta(
+        pattern=r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,6})?$",
+        description='an unsigned decimal string such as "12.34"',
+        examples=["12.34"],
+    ),
+]
+Currency = Annotated[
+    str, Meta(pattern="^[A-Z]{3,4}$", description="the ISO 4217 code of a currency, USDT or USDC", examples=["USD"])
+]
 Instant = Annotated[
     str,
     Meta(
@@ -57,6 +71,14 @@ Metadata = Annotated[
     Meta(description=f"a JSON object of at most {METADATA_BYTES} bytes", examples=[{"campaign": "spring"}]),
 ]
 MinPosition = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a position: a whole number from 0")]
+
+
+class MoneyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money as it comes in: a decimal string of at most the currency's decimals. A JSON number is refused."""
+
+    amount: Amount
+    currency: Currency
+
 
 _INSTANT: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d{2}:\d{2}))?", re.ASCII
@@ -83,6 +105,13 @@ def checked_user_id(text: str) -> str:
     """The user id of a path."""
     if not is_id(text):
         raise InvalidCommand.field("userId", "must be 1-64 characters of A-Z a-z 0-9 _ . : -.")
+    return text
+
+
+def checked_purchase_id(text: str) -> str:
+    """The purchase id of a path."""
+    if not is_id(text):
+        raise InvalidCommand.field("purchaseRequestId", "must be 1-64 characters of A-Z a-z 0-9 _ . : -.")
     return text
 
 

@@ -36,7 +36,7 @@ def read_key(call: Call, rule: KeyRule) -> str | None:
 
 
 def read_if_match(call: Call) -> int | None:
-    """The version the command insists on; None for no header, and for `*`: every command needs the account anyway.
+    """The version the command insists on; None for no header, and for `*`: every command needs what it is about anyway.
 
     A weak or foreign tag never matches (RFC 9110, 13.1.1). A list of tags is refused: a stream has one version.
     """
@@ -47,7 +47,7 @@ def read_if_match(call: Call) -> int | None:
         raise InvalidCommand.field("If-Match", "must be one ETag or *.")
     strong = _STRONG.match(given.strip())
     if strong is None:
-        raise StaleVersion(f"If-Match {given.decode('latin-1')[:50]} names no version of the account.")
+        raise StaleVersion(f"If-Match {given.decode('latin-1')[:50]} names no version.")
     return int(strong[1])
 
 

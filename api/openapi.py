@@ -16,6 +16,7 @@ from api.envelope import Failure, Success
 from api.errors import (
     BodyTooLarge,
     Forbidden,
+    IfMatchRequired,
     InvalidToken,
     MalformedBody,
     TooManyRequests,
@@ -37,8 +38,11 @@ from ledger.errors import (
 _SCHEMAS: Final = "#/components/schemas/"
 _COMMON_HEADERS: Final = ("X-Request-Id", "X-Correlation-Id")
 _WRITE_HEADERS: Final = ("Ledger-Position", "Idempotent-Replayed")
+_WRITES: Final = ("POST", "PUT")
 _PATH_PARAMETERS: Final[dict[str, Any]] = {
     "userId": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
+    "purchaseRequestId": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
+    "code": {"type": "string", "pattern": "^[A-HJ-NP-Z2-9]{8}$"},
     "position": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
 }
 
@@ -92,7 +96,7 @@ def _operation(method: str, path: str, access: Access, documented: Documented, k
         "operationId": method.lower() + "".join(part[:1].upper() + part[1:] for part in re.findall(r"\w+", path)),
         "summary": documented.summary,
         "tags": [documented.tag],
-        "parameters": [*_path_parameters(path), *_query_parameters(documented), *_header_parameters(key)],
+        "parameters": [*_path_parameters(path), *_query_parameters(documented), *_header_parameters(documented, key)],
         "responses": _responses(method, path, access, documented, key),
     }
     if documented.description:
@@ -103,7 +107,7 @@ def _operation(method: str, path: str, access: Access, documented: Documented, k
         operation["x-roles"] = sorted(access)
     if documented.body is not None:
         content = {"schema": {"$ref": _SCHEMAS + documented.body.__name__}, "example": documented.body_example}
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        operation["requestBody"] = {"required": documented.body_required, "content": {"application/json": content}}
     return operation
 
 
@@ -131,7 +135,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return kinds[0] if kinds else schema
 
 
-def _header_parameters(key: str | None) -> list[dict[str, Any]]:
+def _header_parameters(documented: Documented, key: str | None) -> list[dict[str, Any]]:
     headers: list[dict[str, Any]] = [
         {"name": name, "in": "header", "required": False, "schema": {"type": "string", "maxLength": 128}}
         for name in _COMMON_HEADERS
@@ -140,7 +144,7 @@ def _header_parameters(key: str | None) -> list[dict[str, Any]]:
         visible = {"type": "string", "pattern": "^[!-~]{1,255}$"}
         headers.append({"name": "Idempotency-Key", "in": "header", "required": key == "required", "schema": visible})
         version = {"type": "string", "pattern": '^("[0-9]{1,18}"|\\*)$'}
-        headers.append({"name": "If-Match", "in": "header", "required": False, "schema": version})
+        headers.append({"name": "If-Match", "in": "header", "required": documented.needs_version, "schema": version})
     return headers
 
 
@@ -168,6 +172,8 @@ def _refusals(path: str, access: Access, documented: Documented, key: str | None
         yield from (MalformedBody, BodyTooLarge, UnsupportedMediaType, Overloaded, IdempotencyKeyReused)
     if key is not None:
         yield StaleVersion
+    if documented.needs_version:
+        yield IfMatchRequired
     if key == "required":
         yield IdempotencyKeyRequired
     if path.startswith("/api") and path != "/api/health":
@@ -175,13 +181,13 @@ def _refusals(path: str, access: Access, documented: Documented, key: str | None
 
 
 def _done(status: int, meaning: str, method: str, documented: Documented) -> dict[str, Any]:
-    names = [*documented.answer_headers, *(_WRITE_HEADERS if method == "POST" else ())]
+    names = [*documented.answer_headers, *(_WRITE_HEADERS if method in _WRITES else ())]
     schema: dict[str, Any] = {"type": "string"}
     example = documented.answer_example
     if documented.media_type == "application/json":
         schema = {"type": "object"}
-        if documented.answer is not None and hasattr(documented.answer, "__struct_fields__"):
-            schema = {"$ref": _SCHEMAS + documented.answer.__name__}
+        if documented.answer is not None:
+            (schema,), _ = msgspec.json.schema_components([documented.answer], ref_template=_SCHEMAS + "{name}")
         if documented.enveloped:
             schema = {"allOf": [{"$ref": _SCHEMAS + "Success"}, {"properties": {"data": schema}}]}
             example = _envelope_example(status, meaning, example)
@@ -191,7 +197,7 @@ def _done(status: int, meaning: str, method: str, documented: Documented) -> dic
     return {
         "description": meaning,
         "headers": {name: {"schema": {"type": "string"}} for name in names},
-        "content": {documented.media_type: content},
+        "content": {documented.media_type: content} if documented.media_type else {},
     }
 
 

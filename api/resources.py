@@ -15,6 +15,7 @@ from ledger.handler import Handler
 from ledger.settings import Settings
 from ledger.store.append import PostgresStore
 from ledger.store.committer import Committer
+from projections.programme import Programmes
 from projections.read_models import ReadModels
 
 READERS_AT_MOST = 10
@@ -39,6 +40,7 @@ class Resources:
         self.handler = Handler(committer)
         self.pool = pool
         self.models = ReadModels(pool)
+        self.programmes = Programmes(pool)
         self.redis = Redis(connection_pool=redis)
         self.last_health: tuple[float, Any] = (float("-inf"), None)
 

@@ -28,6 +28,7 @@ OPEN: Final[Access] = None
 """Opened by name to anyone, with or without a token."""
 SIGNED_IN: Final[Access] = ROLES
 ADMIN: Final[Access] = frozenset({"admin"})
+SERVICE: Final[Access] = frozenset({"service"})
 SERVICE_OR_ADMIN: Final[Access] = frozenset({"service", "admin"})
 ADMIN_OR_FINANCE: Final[Access] = frozenset({"admin", "finance"})
 BACK_OFFICE: Final[Access] = frozenset({"service", "admin", "finance"})

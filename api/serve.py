@@ -9,7 +9,9 @@ from typing import Final
 import uvicorn
 from litestar.types import ASGIApp
 
+from api.app import LedgerApi
 from api.one_write import OneWriteProtocol
+from api.realtime import MESSAGE_BYTES
 from ledger.settings import Settings
 
 BACKLOG: Final = 2048
@@ -35,15 +37,31 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # a third of a megabyte of state a connection, for messages of some hundred bytes
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
 
-def serve(app: ASGIApp, settings: Settings, *, fd: int | None = None) -> None:
+class Server(uvicorn.Server):
+    """uvicorn, which says good-bye to Socket.IO's clients first: it would wait for those that poll, who wait for news."""
+
+    def __init__(self, app: LedgerApi, settings: Settings) -> None:
+        """Serves this application."""
+        super().__init__(server_config(app, settings))
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        await self._app.realtime.close_all()
+        await super().shutdown(sockets)
+
+
+def serve(app: LedgerApi, settings: Settings, *, fd: int | None = None) -> None:
     """Serve until told to stop by SIGINT or SIGTERM; with `fd` on a bound socket, which other processes may share.
 
     Handed on as a socket and not as uvicorn's `fd`, which would take it for a Unix socket and lose the peer's address.
     """
     sockets = None if fd is None else [socket.socket(fileno=fd)]
-    uvicorn.Server(server_config(app, settings)).run(sockets=sockets)
+    Server(app, settings).run(sockets=sockets)

@@ -24,6 +24,12 @@ class View(Protocol):
     def version(self, stream: str) -> int:
         """Version of the stream's last event, 0 if it is absent."""
 
+    def is_taken(self, scope: str, value: str) -> bool:
+        """Whether a claim is known to be taken. Who is told no and builds on it makes the claim: the append checks it.
+
+        A taken claim stays taken for ever, so that a yes needs no check.
+        """
+
 
 class ClaimOnce(msgspec.Struct, frozen=True):
     """A fact that may be true once for ever, and the refusal if somebody was first."""

@@ -4,22 +4,33 @@
     ├── InvalidCommand            the command cannot be right, whatever the state
     │   ├── IdempotencyKeyRequired
     │   ├── DuplicateBatchKey
-    │   └── UnknownReferralCode
+    │   ├── UnknownReferralCode
+    │   ├── SelfReferral
+    │   ├── ReferralCycle
+    │   └── RedemptionWorthNothing
     ├── RefusedByBalance          the balance does not allow it
     │   ├── InsufficientPoints
     │   ├── WouldGoBelowZero
     │   └── BalanceTooLarge
     ├── NotFound
     │   ├── UserNotFound
+    │   ├── PurchaseNotFound
     │   ├── EventNotFound
     │   └── ReadModelNotFound
     ├── Conflict                  it contradicts what already happened
-    │   └── AlreadyEarned
+    │   ├── AlreadyEarned
+    │   ├── ReferrerAlreadyBound
+    │   ├── PurchaseExists
+    │   ├── PurchaseNotInProgress
+    │   ├── InvalidTransition
+    │   └── RedemptionAlreadyClaimed
+    ├── NotYourPurchase           it is somebody else's
     ├── StaleVersion              If-Match names another version
     ├── AccountLocked
     ├── IdempotencyKeyReused      the key was used with another request
     ├── Unavailable               try again later
     │   ├── Overloaded
+    │   ├── ReferralCodesTaken
     │   ├── StoreUnavailable
     │   └── ReadModelBehind
     └── CorruptionError           a broken invariant: never caught, it stops what it is doing
@@ -77,6 +88,24 @@ class UnknownReferralCode(InvalidCommand):
     code = "UNKNOWN_REFERRAL_CODE"
 
 
+class SelfReferral(InvalidCommand):
+    """The referral code is the member's own."""
+
+    code = "SELF_REFERRAL"
+
+
+class ReferralCycle(InvalidCommand):
+    """The member has brought, directly or through others, the one whose code it is."""
+
+    code = "REFERRAL_CYCLE"
+
+
+class RedemptionWorthNothing(InvalidCommand):
+    """So few points do not buy the smallest unit of the currency."""
+
+    code = "REDEMPTION_WORTH_NOTHING"
+
+
 class RefusedByBalance(LedgerError):
     """The balance does not allow it."""
 
@@ -113,6 +142,12 @@ class UserNotFound(NotFound):
     code = "USER_NOT_FOUND"
 
 
+class PurchaseNotFound(NotFound):
+    """No purchase was registered under that id."""
+
+    code = "PURCHASE_NOT_FOUND"
+
+
 class EventNotFound(NotFound):
     """No event at that position."""
 
@@ -135,6 +170,42 @@ class AlreadyEarned(Conflict):
     """There is an earn for that user, source and reference."""
 
     code = "ALREADY_EARNED"
+
+
+class ReferrerAlreadyBound(Conflict):
+    """The member has another referrer; there is no second."""
+
+    code = "REFERRER_ALREADY_BOUND"
+
+
+class PurchaseExists(Conflict):
+    """A purchase was registered under that id before."""
+
+    code = "PURCHASE_EXISTS"
+
+
+class PurchaseNotInProgress(Conflict):
+    """Points are redeemed on a purchase that is pending or waits for its payment."""
+
+    code = "PURCHASE_NOT_IN_PROGRESS"
+
+
+class InvalidTransition(Conflict):
+    """A purchase does not go from its status to that one."""
+
+    code = "INVALID_TRANSITION"
+
+
+class RedemptionAlreadyClaimed(Conflict):
+    """Points were redeemed on that purchase before."""
+
+    code = "REDEMPTION_ALREADY_CLAIMED"
+
+
+class NotYourPurchase(LedgerError):
+    """Somebody else is the buyer of that purchase."""
+
+    code = "NOT_YOUR_PURCHASE"
 
 
 class StaleVersion(LedgerError):
@@ -170,6 +241,12 @@ class Overloaded(Unavailable):
     """The queue of commands is full."""
 
     code = "OVERLOADED"
+
+
+class ReferralCodesTaken(Unavailable):
+    """Every code that was thought of belongs to somebody already."""
+
+    code = "REFERRAL_CODES_TAKEN"
 
 
 class StoreUnavailable(Unavailable):

@@ -1,139 +1,68 @@
-"""The list of use cases: command → which states are read → which rule decides → what is appended and answered.
+"""The list of use cases: command → the function that reads, decides and says what is appended and answered.
 
 Load → decide → append in the committer's hands; keys, conflicts and repeats are its business, rules are the domain's.
-Read next: `domain/points.py` for the rules, `store/committer.py` for the append.
+Read next: `use_cases/points.py`, then `domain/points.py` for the rules, `store/committer.py` for the append.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
 from ledger import ids
-from ledger.decision import Answer, ClaimOnce, Decision, Origin, View
-from ledger.domain import points
-from ledger.errors import AlreadyEarned, LedgerError, StaleVersion, UnknownReferralCode
+from ledger.decision import Answer, Decision, Origin, View
+from ledger.domain.levels import RedecideLevels
+from ledger.domain.points import (
+    DeductPoints,
+    EarnPoints,
+    ExpireLots,
+    GrantPoints,
+    LockAccount,
+    SpendPoints,
+    UnlockAccount,
+)
+from ledger.domain.programme import ReplaceProgramme
+from ledger.domain.purchases import ChangePurchaseStatus, RegisterPurchase
+from ledger.domain.redemptions import RedeemPoints
+from ledger.domain.referrals import GenerateReferralCode
+from ledger.errors import LedgerError, StaleVersion
 from ledger.store.committer import Committer, Group, Work
-from ledger.store.port import DirectoryRow
-from ledger.transactions import Transaction, transaction_of
+from ledger.use_cases import members, points, programme, purchases
+from ledger.use_cases.members import MemberAnswer, ReferralCodeAnswer, RegisterMember
+from ledger.use_cases.points import ExpiryAnswer, LevelsAnswer, LockAnswer, TransactionAnswer
+from ledger.use_cases.purchases import DiscountAnswer, PurchaseAnswer, RedeemAnswer
 
-
-class RegisterMember(msgspec.Struct, frozen=True):
-    """Open the account if it is not, and write name and avatar into the directory."""
-
-    user_id: str
-    name: str
-    avatar: str | None = None
-    referral_code: str | None = None
-
-
-class TransactionAnswer(msgspec.Struct, rename="camel"):
-    """The transaction that came of a command, and the balance after everything the command did."""
-
-    transaction: Transaction
-    new_balance: int
-
-
-class MemberAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """No name and no avatar: answers are kept for ever, and a member may ask to be forgotten."""
-
-    user_id: str
-    opened: bool
-
-
-class LockAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """The account's lock after the command."""
-
-    user_id: str
-    locked: bool
-    reason: str
-
-
-class ExpiryAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """How many lots were found overdue."""
-
-    user_id: str
-    expired_lots: int
-
-
-def register_member(view: View, command: RegisterMember, _now: datetime) -> Decision:
-    """201 for a new member, 200 for a known one, whose name and avatar are updated."""
-    stream = ids.account_stream(command.user_id)
-    if command.referral_code is not None:
-        raise UnknownReferralCode(f"No member has the referral code {command.referral_code}.")
-    events = points.decide_open(points.OpenAccount(command.user_id), view.read(stream))
-    return Decision(
-        201 if events else 200,
-        MemberAnswer(command.user_id, opened=bool(events)),
-        [(stream, events)],
-        directory=DirectoryRow(command.user_id, command.name, command.avatar),
-    )
-
-
-def earn_points(view: View, command: points.EarnPoints, now: datetime) -> Decision:
-    """One earn per (user, source, reference)."""
-    stream = ids.account_stream(command.user_id)
-    events = points.decide_earn(command, view.read(stream), view.read(ids.PROGRAMME_STREAM), now)
-    refusal = AlreadyEarned(f"{command.source} {command.reference} was already earned by {command.user_id}.")
-    claim = ClaimOnce("earn", f"{command.user_id}/{command.source}/{command.reference}", refusal)
-    return Decision(201, _transaction_answer(events, points.PointsEarned), [(stream, events)], [claim])
-
-
-def grant_points(view: View, command: points.GrantPoints, now: datetime) -> Decision:
-    """An admin gives points."""
-    stream = ids.account_stream(command.user_id)
-    events = points.decide_grant(command, view.read(stream), view.read(ids.PROGRAMME_STREAM), now)
-    return Decision(200, _transaction_answer(events, points.PointsGranted), [(stream, events)])
-
-
-def deduct_points(view: View, command: points.DeductPoints, now: datetime) -> Decision:
-    """An admin takes points."""
-    stream = ids.account_stream(command.user_id)
-    events = points.decide_deduct(command, view.read(stream), now)
-    return Decision(200, _transaction_answer(events, points.PointsDeducted), [(stream, events)])
-
-
-def spend_points(view: View, command: points.SpendPoints, now: datetime) -> Decision:
-    """A member pays with points."""
-    stream = ids.account_stream(command.user_id)
-    events = points.decide_spend(command, view.read(stream), now)
-    return Decision(200, _transaction_answer(events, points.PointsSpent), [(stream, events)])
-
-
-def expire_lots(view: View, command: points.ExpireLots, now: datetime) -> Decision:
-    """Record what is overdue on one account."""
-    stream = ids.account_stream(command.user_id)
-    events = points.decide_expire(command, view.read(stream), now)
-    return Decision(200, ExpiryAnswer(command.user_id, len(events)), [(stream, events)])
-
-
-def lock_account(view: View, command: points.LockAccount, now: datetime) -> Decision:
-    """Spending stops. Locking a locked account changes nothing and answers the reason it is locked for."""
-    stream = ids.account_stream(command.user_id)
-    account = view.read(stream)
-    events = points.decide_lock(command, account, now)
-    reason = command.reason if events else account.lock_reason
-    return Decision(200, LockAnswer(command.user_id, locked=True, reason=reason), [(stream, events)])
-
-
-def unlock_account(view: View, command: points.UnlockAccount, now: datetime) -> Decision:
-    """Spending is allowed again; unlocking twice is the same."""
-    stream = ids.account_stream(command.user_id)
-    events = points.decide_unlock(command, view.read(stream), now)
-    return Decision(200, LockAnswer(command.user_id, locked=False, reason=command.reason), [(stream, events)])
-
+__all__ = [
+    "USE_CASES", "DiscountAnswer", "ExpiryAnswer", "Handler", "LevelsAnswer", "LockAnswer", "MemberAnswer",
+    "PurchaseAnswer", "RedeemAnswer", "ReferralCodeAnswer", "RegisterMember", "TransactionAnswer", "subject_stream",
+]  # fmt: skip
 
 USE_CASES: Final[Mapping[type, Callable[[View, Any, datetime], Decision]]] = {
-    RegisterMember: register_member,
-    points.EarnPoints: earn_points,
-    points.GrantPoints: grant_points,
-    points.DeductPoints: deduct_points,
-    points.SpendPoints: spend_points,
-    points.ExpireLots: expire_lots,
-    points.LockAccount: lock_account,
-    points.UnlockAccount: unlock_account,
+    RegisterMember: members.register_member,
+    GenerateReferralCode: members.generate_referral_code,
+    EarnPoints: points.earn_points,
+    GrantPoints: points.grant_points,
+    DeductPoints: points.deduct_points,
+    SpendPoints: points.spend_points,
+    ExpireLots: points.expire_lots,
+    LockAccount: points.lock_account,
+    UnlockAccount: points.unlock_account,
+    RedecideLevels: points.redecide_levels,
+    ReplaceProgramme: programme.replace_programme,
+    RegisterPurchase: purchases.register_purchase,
+    ChangePurchaseStatus: purchases.change_purchase_status,
+    RedeemPoints: purchases.redeem_points,
 }
+
+
+def subject_stream(command: Any) -> str:
+    """The stream whose version `If-Match` names: what the command is about."""
+    match command:
+        case ReplaceProgramme():
+            return ids.PROGRAMME_STREAM
+        case RegisterPurchase() | ChangePurchaseStatus():
+            return ids.purchase_stream(command.purchase_request_id)
+        case _:
+            return ids.account_stream(command.user_id)
 
 
 class Handler:
@@ -178,21 +107,10 @@ def _work(command: Any, origin: Origin, group: Group | None = None) -> Work:
 
     def decide(view: View) -> Decision:
         if expected is not None:
-            actual = view.version(ids.account_stream(command.user_id))
+            stream = subject_stream(command)
+            actual = view.version(stream)
             if actual != expected:
-                raise StaleVersion(f"The account is at version {actual}, not {expected}.")
+                raise StaleVersion(f"The {ids.category(stream)} is at version {actual}, not {expected}.")
         return use_case(view, command, now)
 
     return Work(origin, decide, group)
-
-
-def _transaction_answer(events: Sequence[points.Event], kind: type) -> TransactionAnswer:
-    """The line of the event the command was about, and the balance after the last event that moves it."""
-    balance = 0
-    transaction = None
-    for offset, event in enumerate(events):
-        if type(event) is kind:
-            transaction = transaction_of(event, offset)
-        balance = getattr(event, "balance", balance)
-    assert transaction is not None, "a decision always holds the event it is about"
-    return TransactionAnswer(transaction, balance)

@@ -16,6 +16,8 @@ _VISIBLE: Final = re.compile(VISIBLE_PATTERN.replace("$", r"\Z"))
 
 ACCOUNT: Final = "account"
 PROGRAMME_STREAM: Final = "programme"
+CODE: Final = "code"
+PURCHASE: Final = "purchase"
 
 
 def is_id(text: str) -> bool:
@@ -31,6 +33,16 @@ def is_visible(text: str) -> bool:
 def account_stream(user_id: str) -> str:
     """The stream of a member's points account, `account-<userId>`."""
     return "account-" + user_id
+
+
+def code_stream(code: str) -> str:
+    """The stream of a referral code, `code-<CODE>`: whose it is."""
+    return "code-" + code
+
+
+def purchase_stream(purchase_id: str) -> str:
+    """The stream of a purchase, `purchase-<purchaseRequestId>`."""
+    return "purchase-" + purchase_id
 
 
 def category(stream: str) -> str:

@@ -14,6 +14,7 @@ from ledger.domain.points import (
     PointsEarned,
     PointsExpired,
     PointsGranted,
+    PointsRestored,
     PointsSpent,
 )
 
@@ -82,6 +83,8 @@ def transaction_of(event: object, offset: int = 0) -> Transaction | None:
             event.metadata,
             event.reference or UNSET,
         )
+    if isinstance(event, PointsRestored):
+        return _restored(event, offset)
     if isinstance(event, PointsExpired):
         return Transaction(
             None,
@@ -111,7 +114,7 @@ def _earned(event: PointsEarned, offset: int) -> Transaction:
         event.metadata,
         event.reference,
         event.reference if event.source == "purchase" else UNSET,
-        UNSET,
+        event.referred_user or UNSET,
         event.expires_at or UNSET,
     )
 
@@ -129,4 +132,25 @@ def _spent(event: PointsSpent, offset: int) -> Transaction:
         event.description,
         event.metadata,
         event.reference,
+        event.purchase_request_id or UNSET,
+    )
+
+
+def _restored(event: PointsRestored, offset: int) -> Transaction:
+    description = f"Points returned from {event.reference}"
+    if event.expired:
+        description += f"; {event.expired} of them were past their deadline and expired at once"
+    return Transaction(
+        None,
+        "restore",
+        "redemption",
+        event.amount,
+        event.balance,
+        event.occurred_at,
+        None,
+        offset,
+        description,
+        {},
+        event.reference,
+        event.purchase_request_id or UNSET,
     )

@@ -7,11 +7,21 @@ from typing import Final
 
 from ledger.errors import ReadModelNotFound
 from projections.audit_trail import AuditTrail
+from projections.leaderboard import Leaderboard
 from projections.points import Points
 from projections.projection import Projection
+from projections.purchases import Purchases
+from projections.referrals import Referrals
 from projections.transactions import Transactions
 
-PROJECTIONS: Final[tuple[Projection, ...]] = (AuditTrail(), Points(), Transactions())
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    AuditTrail(),
+    Points(),
+    Transactions(),
+    Purchases(),
+    Referrals(),
+    Leaderboard(),
+)
 
 
 def projection_named(name: str) -> Projection:

@@ -15,13 +15,17 @@ Row = TypeVar("Row")
 
 
 class Slice(msgspec.Struct, Generic[Row], frozen=True):
-    """One page of a list. `total` counts all rows that match the filter, `next_cursor` is None on the last page."""
+    """One page of a list. `total` counts all rows that match the filter, `next_cursor` is None on the last page.
+
+    `more` is for a list that is only paged: whether rows follow where there are no cursors to tell.
+    """
 
     rows: list[Row]
     total: int
     page: int
     limit: int
     next_cursor: str | None
+    more: bool = False
 
     @property
     def total_pages(self) -> int:
@@ -31,7 +35,7 @@ class Slice(msgspec.Struct, Generic[Row], frozen=True):
     @property
     def has_more(self) -> bool:
         """Whether rows follow."""
-        return self.next_cursor is not None
+        return self.more or self.next_cursor is not None
 
     def meta(self) -> dict[str, Any]:
         """What the envelope's `meta` says about a list that grows."""

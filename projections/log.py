@@ -25,6 +25,11 @@ WHERE stream = $1 AND version > $2 AND position >= $3 AND position <= $4 ORDER B
 _STREAMS_PAGE: Final = """
 SELECT {columns} FROM ledger.events WHERE stream = ANY ($1) AND position > $2 AND position <= $3 ORDER BY position
 """
+_STREAM_TAIL: Final = """
+SELECT {columns} FROM (
+  SELECT * FROM ledger.events WHERE stream = $1 AND position <= $3 ORDER BY version DESC LIMIT $4
+) AS tail WHERE position > $2 ORDER BY position
+"""
 
 
 class LogPage(msgspec.Struct, frozen=True):
@@ -59,6 +64,12 @@ async def read_stream(
         _STREAM_PAGE.format(columns=_columns(metadata)), stream, after_version, start, up_to, limit
     )
     return await _page(start - 1, rows[-1][0] if rows else up_to, rows)
+
+
+async def read_stream_tail(connection: Connection, stream: str, after: int, up_to: int, limit: int) -> LogPage:
+    """The last `limit` events of one stream in (after, up_to]: read from its end, however long it is."""
+    rows = await connection.fetch(_STREAM_TAIL.format(columns=_columns(False)), stream, after, up_to, limit)
+    return await _page(after, up_to, rows)
 
 
 async def read_streams(

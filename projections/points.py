@@ -1,9 +1,10 @@
 """Balances and lots: what a member has, as of now. Table, fold and queries together.
 
 A balance is a function of the clock: the recorded balance less the lots whose deadline has passed and whose expiry
-nobody has recorded yet. Hence the lots are kept, not one number. Imports `ledger` only. Read next: `transactions.py`.
+nobody has recorded yet. Hence the lots are kept, not one number. Imports `ledger` only. Read next: `expiring.py`, `transactions.py`.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
@@ -26,7 +27,7 @@ class Points:
     """One row an account, one row a live lot."""
 
     name: ClassVar[str] = "points"
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
     tables: ClassVar[tuple[Table, ...]] = (ACCOUNTS, LOTS)
     reads_data: ClassVar[bool] = True
     reads_metadata: ClassVar[bool] = False
@@ -37,7 +38,7 @@ class Points:
         return PointsPage(names["main"], names["lots"])
 
 
-_POINTS: Final = Points()
+POINTS: Final = Points()
 
 
 class LevelView(msgspec.Struct, frozen=True, rename="camel"):
@@ -66,7 +67,7 @@ class Expiring(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PointsSummary(msgspec.Struct, frozen=True, rename="camel"):
-    """What a member has: points, whole numbers; instants in UTC."""
+    """What a member has: points, whole numbers; instants in UTC. `referrals_count`: members who came with their code."""
 
     balance: int
     lifetime_points: int
@@ -75,14 +76,6 @@ class PointsSummary(msgspec.Struct, frozen=True, rename="camel"):
     referral_code: str | None
     referrals_count: int
     expiring_soon: list[Expiring]
-
-
-class ExpiringLot(msgspec.Struct, frozen=True, rename="camel"):
-    """What is left of a lot, and until when."""
-
-    lot_id: int
-    points: int
-    expires_at: datetime
 
 
 class AccountState(msgspec.Struct, frozen=True, rename="camel"):
@@ -101,7 +94,8 @@ class AccountState(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _SUMMARY_QUERY: Final = """
-SELECT a.balance, a.lifetime, a.version, a.locked, coalesce(o.overdue, 0) AS overdue, s.points, s.deadlines
+SELECT a.balance, a.lifetime, a.version, a.referral_code, a.referrals, coalesce(o.overdue, 0) AS overdue,
+       s.points, s.deadlines
 FROM {main} AS a
 LEFT JOIN LATERAL (
   SELECT sum(l.remaining)::bigint AS overdue FROM {lots} AS l
@@ -130,10 +124,6 @@ LEFT JOIN LATERAL (
 WHERE a.user_id = $1
 ORDER BY l.expires_at NULLS LAST, l.lot_id
 """
-_EXPIRING_QUERY: Final = """
-SELECT lot_id, remaining, expires_at FROM {lots}
-WHERE user_id = $1 AND expires_at > $2 AND expires_at <= $3 ORDER BY expires_at, lot_id
-"""
 _DUE_QUERY: Final = """
 SELECT d.user_id FROM (
   SELECT user_id, min(expires_at) AS deadline
@@ -149,7 +139,7 @@ async def get_points(
     """What the member has at `now`; zeros and version 0 where no account was opened."""
     found = await _summary_rows(models, user_id, now, min_position)
     if not found.rows:
-        return Answer(_summary(0, 0, [], programme), found.position, 0, found.meta())
+        return Answer(_summary(programme), found.position, 0, found.meta())
     return _summary_answer(found, programme)
 
 
@@ -168,7 +158,7 @@ async def get_account_state(
 ) -> Answer[AccountState]:
     """The account with its live lots, at most `MOST_LOTS`, in the order they are spent. `UserNotFound` without one."""
     found = await models.read(
-        _POINTS, _STATE_QUERY, user_id, now, MOST_LOTS, min_position=min_position, stream=ids.account_stream(user_id)
+        POINTS, _STATE_QUERY, user_id, now, MOST_LOTS, min_position=min_position, stream=ids.account_stream(user_id)
     )
     if not found.rows:
         raise UserNotFound(f"No account for user {user_id}.")
@@ -192,32 +182,15 @@ async def get_account_state(
     return Answer(state, found.position, state.version, found.meta())
 
 
-async def list_expiring(
-    models: ReadModels, user_id: str, now: datetime, within: timedelta = SOON, *, min_position: int = 0
-) -> Answer[list[ExpiringLot]]:
-    """The member's lots with a deadline in (now, now + within], the next to expire first."""
-    found = await models.read(
-        _POINTS,
-        _EXPIRING_QUERY,
-        user_id,
-        now,
-        now + within,
-        min_position=min_position,
-        stream=ids.account_stream(user_id),
-    )
-    lots = [ExpiringLot(row["lot_id"], row["remaining"], row["expires_at"]) for row in found.rows]
-    return Answer(lots, found.position, 0, found.meta())
-
-
 async def list_due_accounts(models: ReadModels, now: datetime, limit: int = 500) -> Answer[list[str]]:
     """Members with a lot whose deadline has passed, the longest overdue first: what the sweeper records."""
-    found = await models.read(_POINTS, _DUE_QUERY, now, limit, limit * 20)
+    found = await models.read(POINTS, _DUE_QUERY, now, limit, limit * 20)
     return Answer([row["user_id"] for row in found.rows], found.position)
 
 
 async def _summary_rows(models: ReadModels, user_id: str, now: datetime, min_position: int) -> Rows:
     return await models.read(
-        _POINTS,
+        POINTS,
         _SUMMARY_QUERY,
         user_id,
         now,
@@ -230,11 +203,20 @@ async def _summary_rows(models: ReadModels, user_id: str, now: datetime, min_pos
 def _summary_answer(found: Rows, programme: Programme) -> Answer[PointsSummary]:
     row = found.rows[0]
     soon = [Expiring(*pair) for pair in zip(row["points"] or (), row["deadlines"] or (), strict=True)]
-    summary = _summary(row["balance"] - row["overdue"], row["lifetime"], soon, programme)
+    summary = _summary(
+        programme, row["balance"] - row["overdue"], row["lifetime"], row["referral_code"], row["referrals"], soon
+    )
     return Answer(summary, found.position, row["version"], found.meta())
 
 
-def _summary(balance: int, lifetime: int, soon: list[Expiring], programme: Programme) -> PointsSummary:
+def _summary(
+    programme: Programme,
+    balance: int = 0,
+    lifetime: int = 0,
+    referral_code: str | None = None,
+    referrals: int = 0,
+    soon: Sequence[Expiring] = (),
+) -> PointsSummary:
     level = level_at(programme, lifetime)
     ahead = next_level(programme, lifetime)
     return PointsSummary(
@@ -242,7 +224,7 @@ def _summary(balance: int, lifetime: int, soon: list[Expiring], programme: Progr
         lifetime,
         LevelView(level.name, level.tier, level.min_points, level.perks),
         None if ahead is None else NextLevel(ahead.name, ahead.tier, ahead.min_points, ahead.min_points - lifetime),
-        None,
-        0,
-        soon,
+        referral_code,
+        referrals,
+        list(soon),
     )

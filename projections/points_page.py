@@ -1,10 +1,12 @@
 """The fold of points events into accounts and lots. Tables here, queries in `points.py`.
 
-Nothing is read back: a lot made and spent within the page is never written, and what earlier pages left is taken from
-by one MERGE, which fails if a lot does not hold that much. Imports `ledger` only. Read next: `projection.py`.
+Nothing is read back: a lot made and spent within the page is never written. What earlier pages left is taken from by
+one MERGE, which fails if a lot does not hold that much; what comes back to a lot is put there by another, which makes
+the lot anew if it was used up. Imports `ledger` only. Read next: `projection.py`.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
 
@@ -23,6 +25,8 @@ ACCOUNTS: Final = Table(
         ("version", "integer NOT NULL"),
         ("position", "bigint NOT NULL"),
         ("opened_at", "timestamptz NOT NULL"),
+        ("referral_code", "text"),
+        ("referrals", "integer NOT NULL"),
     ),
     key=("user_id",),
     upserted=True,
@@ -37,7 +41,6 @@ LOTS: Final = Table(
         ("points", "bigint NOT NULL"),
         ("remaining", "bigint NOT NULL CHECK (remaining > 0)"),
         ("expires_at", "timestamptz"),
-        ("granted_position", "bigint NOT NULL"),
         ("position", "bigint NOT NULL"),
     ),
     key=("user_id", "lot_id"),
@@ -57,15 +60,17 @@ _LOT_COLUMNS: Final = tuple(name for name, _ in LOTS.columns)
 _MERGE_ACCOUNTS: Final = """
 MERGE INTO {accounts} AS a
 USING unnest($1::text[], $2::bigint[], $3::bigint[], $4::integer[], $5::boolean[], $6::integer[], $7::bigint[],
-             $8::timestamptz[])
-      AS n(user_id, balance, lifetime, tier, locked, version, position, at)
+             $8::timestamptz[], $9::text[], $10::integer[])
+      AS n(user_id, balance, lifetime, tier, locked, version, position, at, referral_code, referrals)
 ON a.user_id = n.user_id
 WHEN MATCHED THEN UPDATE SET
   balance = coalesce(n.balance, a.balance), lifetime = coalesce(n.lifetime, a.lifetime),
-  tier = coalesce(n.tier, a.tier), locked = coalesce(n.locked, a.locked), version = n.version, position = n.position
-WHEN NOT MATCHED THEN INSERT (user_id, balance, lifetime, tier, locked, version, position, opened_at)
+  tier = coalesce(n.tier, a.tier), locked = coalesce(n.locked, a.locked), version = n.version, position = n.position,
+  referral_code = coalesce(n.referral_code, a.referral_code), referrals = a.referrals + n.referrals
+WHEN NOT MATCHED THEN INSERT
+  (user_id, balance, lifetime, tier, locked, version, position, opened_at, referral_code, referrals)
   VALUES (n.user_id, coalesce(n.balance, 0), coalesce(n.lifetime, 0), coalesce(n.tier, 1), coalesce(n.locked, false),
-          n.version, n.position, n.at)
+          n.version, n.position, n.at, n.referral_code, n.referrals)
 """
 _TAKE: Final = """
 MERGE INTO {lots} AS l
@@ -74,15 +79,29 @@ ON l.user_id = n.user_id AND l.lot_id = n.lot_id
 WHEN MATCHED AND l.remaining = n.amount THEN DELETE
 WHEN MATCHED THEN UPDATE SET remaining = l.remaining - n.amount, position = n.position
 """
+# Put back and taken again within the page comes to 0: a lot that is there has been touched, one that is not stays away.
+_PUT_BACK: Final = """
+MERGE INTO {lots} AS l
+USING unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[])
+      AS n(user_id, lot_id, amount, position, points, expires_at)
+ON l.user_id = n.user_id AND l.lot_id = n.lot_id
+WHEN MATCHED THEN UPDATE SET remaining = l.remaining + n.amount, position = n.position
+WHEN NOT MATCHED AND n.amount > 0 THEN INSERT (user_id, lot_id, points, remaining, expires_at, position)
+  VALUES (n.user_id, n.lot_id, n.points, n.amount, n.expires_at, n.position)
+"""
 
 # Places in the list that stands for an account in the fold; None: not changed by this page.
-_BALANCE, _LIFETIME, _TIER, _LOCKED, _VERSION, _POSITION, _AT = range(1, 8)
+_BALANCE, _LIFETIME, _TIER, _LOCKED, _VERSION, _POSITION, _AT, _CODE, _REFERRALS = range(1, 10)
 
 
 class PointsPage:
-    """Accounts as lists [user, balance, lifetime, tier, locked, version, position, opened at], lots as in the table."""
+    """Accounts and lots as lists, in the order of their columns.
 
-    __slots__ = ("_accounts", "_accounts_table", "_lots", "_lots_table", "_opened", "_taken")
+    `_lots` are those made in this page. Of others it is known what was taken, [user, lot, amount, position], and which
+    of them had something put back, [points, deadline] of the lot: then the amount taken may be negative.
+    """
+
+    __slots__ = ("_accounts", "_accounts_table", "_lots", "_lots_table", "_opened", "_put_back", "_taken")
 
     def __init__(self, accounts_table: str, lots_table: str) -> None:
         """Tables are named with their schema."""
@@ -92,6 +111,7 @@ class PointsPage:
         self._opened: dict[str, list[Any]] = {}
         self._lots: dict[tuple[str, int], list[Any]] = {}
         self._taken: dict[tuple[str, int], list[Any]] = {}
+        self._put_back: dict[tuple[str, int], tuple[int, datetime | None]] = {}
 
     def apply(self, event: LogEvent) -> None:
         """Take the event in; events that are not about points pass by."""
@@ -102,7 +122,7 @@ class PointsPage:
     def _account(self, log: LogEvent, user_id: str) -> list[Any]:
         row = self._accounts.get(user_id)
         if row is None:
-            row = self._accounts[user_id] = [user_id, None, None, None, None, 0, 0, log.recorded_at]
+            row = self._accounts[user_id] = [user_id, None, None, None, None, 0, 0, log.recorded_at, None, 0]
         row[_VERSION] = log.version
         row[_POSITION] = log.position
         return row
@@ -112,7 +132,7 @@ class PointsPage:
         if event.user_id in self._accounts:
             msg = f"account {event.user_id} is opened again at position {log.position}"
             raise CorruptionError(msg)
-        row = [event.user_id, 0, 0, 1, False, log.version, log.position, log.recorded_at]
+        row = [event.user_id, 0, 0, 1, False, log.version, log.position, log.recorded_at, None, 0]
         self._accounts[event.user_id] = self._opened[event.user_id] = row
 
     def add_lot(self, log: LogEvent, event: points.PointsEarned | points.PointsGranted) -> None:
@@ -120,13 +140,13 @@ class PointsPage:
         user_id = event.user_id
         row = self._accounts.get(user_id)
         if row is None:
-            row = self._accounts[user_id] = [user_id, None, None, None, None, 0, 0, log.recorded_at]
+            row = self._accounts[user_id] = [user_id, None, None, None, None, 0, 0, log.recorded_at, None, 0]
         row[_BALANCE] = event.balance
         row[_LIFETIME] = event.lifetime
         version = row[_VERSION] = log.version
         position = row[_POSITION] = log.position
         amount = event.amount
-        self._lots[user_id, version] = [user_id, version, amount, amount, event.expires_at, position, position]
+        self._lots[user_id, version] = [user_id, version, amount, amount, event.expires_at, position]
 
     def spend(self, log: LogEvent, event: points.PointsSpent | points.PointsDeducted) -> None:
         """Taken from these lots."""
@@ -139,9 +159,35 @@ class PointsPage:
         self._account(log, event.user_id)[_BALANCE] = event.balance
         self._take(event.user_id, event.lot_id, event.amount, log.position)
 
+    def restore(self, log: LogEvent, event: points.PointsRestored) -> None:
+        """Back to the lots they were taken from; one that was used up lives again, with its old deadline."""
+        user_id = event.user_id
+        self._account(log, user_id)[_BALANCE] = event.balance
+        for part in event.lots:
+            key = (user_id, part.lot_id)
+            if key not in self._lots:
+                self._put_back[key] = (part.points, part.expires_at)
+            self._take(user_id, part.lot_id, -part.amount, log.position)
+
     def cross_level(self, log: LogEvent, event: points.LevelCrossed) -> None:
         """The level's tier."""
         self._account(log, event.user_id)[_TIER] = event.tier
+
+    def leave_level(self, log: LogEvent, event: points.LevelLeft) -> None:
+        """The tier of the level that is left to them."""
+        self._account(log, event.user_id)[_TIER] = event.now_tier
+
+    def assign_code(self, log: LogEvent, event: points.ReferralCodeAssigned) -> None:
+        """The code they refer others with from now on."""
+        self._account(log, event.user_id)[_CODE] = event.code
+
+    def sign_up(self, log: LogEvent, event: points.ReferralSignedUp) -> None:
+        """One more member who came with a code of theirs."""
+        self._account(log, event.user_id)[_REFERRALS] += 1
+
+    def touch(self, log: LogEvent, event: points.ReferrerBound | points.ReferralCompleted) -> None:
+        """Nothing that is shown here, but the version moves: it is the reader's ETag."""
+        self._account(log, event.user_id)
 
     def lock(self, log: LogEvent, event: points.AccountLockedByAdmin) -> None:
         """Spending stopped."""
@@ -156,7 +202,7 @@ class PointsPage:
         lot = self._lots.get(key)
         if lot is not None:
             lot[3] -= amount
-            lot[6] = position
+            lot[5] = position
             if lot[3] == 0:
                 del self._lots[key]
         else:
@@ -176,15 +222,28 @@ class PointsPage:
             merge = _MERGE_ACCOUNTS.format(accounts=self._accounts_table)
             await connection.execute(merge, *(list(column) for column in zip(*changed, strict=True)))
         if self._taken:
-            taken = [self._taken[key] for key in sorted(self._taken)]
+            await self._flush_changed_lots(connection)
+        if self._lots:
+            rows = [self._lots[key] for key in sorted(self._lots)]
+            await copy_rows(connection, self._lots_table, _LOT_COLUMNS, rows)
+
+    async def _flush_changed_lots(self, connection: Connection) -> None:
+        taken, put_back = [], []
+        for key in sorted(self._taken):
+            row = self._taken[key]
+            if row[2] > 0 or key not in self._put_back:
+                taken.append(row)
+            else:
+                put_back.append([row[0], row[1], -row[2], row[3], *self._put_back[key]])
+        if taken:
             merge = _TAKE.format(lots=self._lots_table)
             tag = await connection.execute(merge, *(list(column) for column in zip(*taken, strict=True)))
             if tag != f"MERGE {len(taken)}":
                 msg = f"of {len(taken)} lots to take points from, the read model holds others: {tag}"
                 raise CorruptionError(msg)
-        if self._lots:
-            rows = [self._lots[key] for key in sorted(self._lots)]
-            await copy_rows(connection, self._lots_table, _LOT_COLUMNS, rows)
+        if put_back:
+            merge = _PUT_BACK.format(lots=self._lots_table)
+            await connection.execute(merge, *(list(column) for column in zip(*put_back, strict=True)))
 
 
 _FOLDS: Final[dict[type, Callable[[PointsPage, LogEvent, Any], None]]] = {
@@ -194,7 +253,13 @@ _FOLDS: Final[dict[type, Callable[[PointsPage, LogEvent, Any], None]]] = {
     points.PointsSpent: PointsPage.spend,
     points.PointsDeducted: PointsPage.spend,
     points.PointsExpired: PointsPage.expire,
+    points.PointsRestored: PointsPage.restore,
     points.LevelCrossed: PointsPage.cross_level,
+    points.LevelLeft: PointsPage.leave_level,
+    points.ReferralCodeAssigned: PointsPage.assign_code,
+    points.ReferralSignedUp: PointsPage.sign_up,
+    points.ReferrerBound: PointsPage.touch,
+    points.ReferralCompleted: PointsPage.touch,
     points.AccountLockedByAdmin: PointsPage.lock,
     points.AccountUnlocked: PointsPage.unlock,
 }

@@ -1,8 +1,9 @@
-"""The projector process: keeps the read models at the head of the log, and snapshots of long streams behind it.
+"""The projector process: keeps the read models at the head of the log, snapshots of long streams behind it, and tells
+those who listen what was appended.
 
 It watches itself: a reader that leads and does not move for a minute ends the process, and whoever supervises it
 starts a new one. May import: the standard library, asyncpg, structlog, `ledger`, `projections`.
-Read next: `../projections/runner.py`.
+Read next: `../projections/runner.py`, `live_events.py`.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import structlog
 from ledger.store.snapshots import SnapshotFollower
 from projections.catalogue import PROJECTIONS
 from projections.runner import Runner
+from workers.live_events import LiveEvents, RedisPublisher
 
 WATCH_SECONDS: Final = 5.0
 STUCK_SECONDS: Final = 60.0
@@ -30,8 +32,11 @@ class ProjectorStuckError(Exception):
     """The reader leads, is behind, and does not move."""
 
 
-async def run_projector(project_url: str, direct_url: str) -> None:
-    """Until SIGINT or SIGTERM; the page at hand is finished. Raises what the reader ends with, if it ends by itself."""
+async def run_projector(project_url: str, direct_url: str, redis_url: str) -> None:
+    """Until SIGINT or SIGTERM; the page at hand is finished. Raises what the reader ends with, if it ends by itself.
+
+    `redis_url` empty: there is no Redis, so nobody is told anything live.
+    """
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -41,14 +46,20 @@ async def run_projector(project_url: str, direct_url: str) -> None:
         max_size=8,
         server_settings={"application_name": "ledger-projector", "role": "ledger_project"},
     )
+    publisher = RedisPublisher(redis_url) if redis_url else None
     try:
         runner = Runner(pool, PROJECTIONS, direct_url=direct_url)
         log.info("projector_started", read_models=[projection.name for projection in PROJECTIONS])
-        await _until(stopping, runner.run(), _watch(runner), SnapshotFollower(pool).run(stopping))
+        beside = [_watch(runner), SnapshotFollower(pool).run(stopping)]
+        if publisher is not None:
+            beside.append(LiveEvents(pool, direct_url, publisher).run(stopping))
+        await _until(stopping, runner.run(), *beside)
         async with asyncio.timeout(STOP_SECONDS):
             await runner.stop()
         log.info("projector_stopped", position=runner.metrics.position)
     finally:
+        if publisher is not None:
+            await publisher.close()
         await _close(pool)
 
 

@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "serve": "Run one process of the HTTP API.",
     "work": "Run the worker: jobs that come back by the clock.",
     "project": "Run, watch, rebuild and verify the read models.",
+    "programme": "Show the programme of points and levels, or replace it.",
     "migrate": "Bring the database to this version's schema.",
     "token": "Print a signed token, and nothing else.",
     "doctor": "Check what the ledger stands on: each line a tick, or what to do.",

@@ -56,11 +56,11 @@ def command() -> None:
 
 @command.command("run")
 def run() -> None:
-    """Run the projector: follow the log and keep the read models up to date."""
+    """Run the projector: follow the log, keep the read models up to date, send live events."""
     settings = Settings.from_env()
     configure_logs(settings.log_level)
     urls = connection.find_urls(settings)
-    asyncio.run(run_projector(urls.project_url, urls.direct_url))
+    asyncio.run(run_projector(urls.project_url, urls.direct_url, urls.redis_url))
 
 
 @command.command("status")

@@ -5,8 +5,23 @@ from typing import Final
 from litestar.handlers import HTTPRouteHandler
 
 from api.commands import LeanRoute
-from api.routes import batch, docs, health, levels, members, metrics, points
-from api.routes.admin import accounts, events, read_models
+from api.routes import (
+    batch,
+    docs,
+    expiring,
+    health,
+    leaderboard,
+    levels,
+    members,
+    metrics,
+    points,
+    purchase_reads,
+    purchases,
+    redemptions,
+    referral_reads,
+    referrals,
+)
+from api.routes.admin import accounts, events, programme, read_models
 from api.routes.admin import points as admin_points
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -14,11 +29,19 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *docs.ROUTES,
     *metrics.ROUTES,
     *points.ROUTES,
+    *expiring.ROUTES,
     *levels.ROUTES,
     *batch.ROUTES,
+    *redemptions.ROUTES,
+    *referrals.ROUTES,
+    *referral_reads.ROUTES,
+    *leaderboard.ROUTES,
     *members.ROUTES,
+    *purchases.ROUTES,
+    *purchase_reads.ROUTES,
     *admin_points.ROUTES,
     *accounts.ROUTES,
+    *programme.ROUTES,
     *events.ROUTES,
     *read_models.ROUTES,
 )

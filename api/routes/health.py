@@ -29,6 +29,7 @@ REMEMBERED_SECONDS: Final = 1.0
 PREFIXES: Final = {
     "points": "/api/points",
     "members": "/api/members",
+    "purchases": "/api/purchases",
     "admin": "/api/admin",
     "health": "/api/health",
     "docs": "/api/docs",

@@ -12,8 +12,9 @@ from api.envelope import success
 from api.queries import Freshness, read_query
 from api.reads import wait_for_log
 from api.security import SIGNED_IN
-from ledger.domain.programme import DEFAULT_PROGRAMME, Level
+from ledger.domain.programme import Level
 from ledger.errors import ReadModelBehind
+from projections.programme import read_programme
 
 
 class LevelAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -77,7 +78,8 @@ async def get_levels(request: Request[Any, Any, Any]) -> Response[bytes]:
     call = call_of(request)
     query = read_query(call, Freshness)
     await wait_for_log(call, query.min_position)
-    return success(call, "The levels.", shown_levels(DEFAULT_PROGRAMME.levels)).as_response()
+    now = await read_programme(call.resources.pool)
+    return success(call, "The levels.", shown_levels(now.programme.levels)).as_response()
 
 
 ROUTES: Final = (get_levels,)

@@ -10,7 +10,7 @@ from litestar import Request, Response, delete
 from litestar.params import FromPath
 
 from api import examples
-from api.call import call_of, utc_now
+from api.call import Call, call_of, utc_now
 from api.commands import CommandRoute, PathParams
 from api.documented import Documented, opened_to
 from api.envelope import success
@@ -18,9 +18,18 @@ from api.fields import Avatar, Name, ReferralCode, UserId, checked_user_id
 from api.queries import Nothing, read_query
 from api.security import SERVICE_OR_ADMIN
 from ledger.decision import Answer
-from ledger.errors import InvalidCommand, UnknownReferralCode, UserNotFound
+from ledger.errors import (
+    InvalidCommand,
+    ReadModelBehind,
+    ReferralCycle,
+    ReferrerAlreadyBound,
+    SelfReferral,
+    UnknownReferralCode,
+    UserNotFound,
+)
 from ledger.handler import RegisterMember
 from projections.points import get_account
+from projections.read_model_list import head_position
 
 
 class MemberBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -48,7 +57,7 @@ class ForgottenAnswer(msgspec.Struct, frozen=True, rename="camel"):
     forgotten: bool
 
 
-def register_command(body: MemberBody, _params: PathParams) -> RegisterMember:
+def register_command(body: MemberBody, _params: PathParams, _call: Call) -> RegisterMember:
     return RegisterMember(body.user_id, body.name, body.avatar, body.referral_code)
 
 
@@ -66,12 +75,13 @@ REGISTER: Final = CommandRoute(
     show=member_answer,
     documented=Documented(
         summary="Register a member",
-        description="Opens the account, or updates name and avatar of a known member.",
+        description="Opens the account, or updates name and avatar of a known member. A referral code binds the member to "
+        "its owner, once; the same owner again changes nothing.",
         tag="members",
         body=MemberBody,
         answer=MemberAnswer,
         answers={201: "A new member.", 200: "A known member, updated."},
-        refusals=(InvalidCommand, UnknownReferralCode),
+        refusals=(InvalidCommand, UnknownReferralCode, SelfReferral, ReferralCycle, ReferrerAlreadyBound),
         body_example=examples.MEMBER,
         answer_example=examples.MEMBER_ANSWER,
     ),
@@ -89,7 +99,7 @@ REGISTER: Final = CommandRoute(
             tag="members",
             answer=ForgottenAnswer,
             answers={200: "The directory holds nothing about the member."},
-            refusals=(InvalidCommand, UserNotFound),
+            refusals=(InvalidCommand, UserNotFound, ReadModelBehind),
             answer_example={"userId": "user-42", "forgotten": True},
         ),
     ),
@@ -100,7 +110,9 @@ async def forget_member(request: Request[Any, Any, Any], user_id: FromPath[str])
     read_query(call, Nothing)
     forgotten = await call.resources.store.forget_member(checked_user_id(user_id))
     if not forgotten:
-        await get_account(call.resources.models, user_id, utc_now())  # nobody of that id at all: 404
+        # Nobody of that id at all is 404: asked of a read model that knows of whoever has joined by now.
+        head = await head_position(call.resources.pool)
+        await get_account(call.resources.models, user_id, utc_now(), min_position=head)
     message = "Name and avatar are forgotten." if forgotten else "There was nothing left to forget."
     return success(call, message, ForgottenAnswer(user_id, forgotten)).as_response()
 

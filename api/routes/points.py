@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from api import examples
 from api.call import call_of, utc_now
-from api.commands import NO_PARAMS, CommandRoute, PathParams
+from api.commands import CommandRoute
 from api.documented import Documented, opened_to
 from api.envelope import Pagination
 from api.fields import (
@@ -69,7 +69,7 @@ class TransactionsPage(msgspec.Struct, frozen=True):
     pagination: Pagination
 
 
-def earn_command(body: EarnBody, _params: PathParams = NO_PARAMS) -> EarnPoints:
+def earn_command(body: EarnBody) -> EarnPoints:
     """The command of an earn, single or in a batch."""
     return EarnPoints(
         body.user_id,
@@ -87,7 +87,7 @@ EARN: Final = CommandRoute(
     path="/api/points/earn",
     access=SERVICE_OR_ADMIN,
     decoder=msgspec.json.Decoder(EarnBody),
-    build=earn_command,
+    build=lambda body, _params, _call: earn_command(body),
     messages={201: "Points earned."},
     documented=Documented(
         summary="Earn points for a member",
@@ -124,7 +124,10 @@ async def my_points(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Goes by the token's user id, whatever else the request says."""
     call = call_of(request)
     query = read_query(call, Freshness)
-    answer = await get_points(call.resources.models, call.signed_in.id, utc_now(), min_position=query.min_position)
+    programme = await call.resources.programmes.current(query.min_position)
+    answer = await get_points(
+        call.resources.models, call.signed_in.id, utc_now(), programme, min_position=query.min_position
+    )
     return read_response(call, "Your points.", answer)
 
 
@@ -149,7 +152,8 @@ async def account_points(request: Request[Any, Any, Any], user_id: FromPath[str]
     call = call_of(request)
     query = read_query(call, Freshness)
     user_id = checked_user_id(user_id)
-    answer = await get_account(call.resources.models, user_id, utc_now(), min_position=query.min_position)
+    programme = await call.resources.programmes.current(query.min_position)
+    answer = await get_account(call.resources.models, user_id, utc_now(), programme, min_position=query.min_position)
     return read_response(call, "The member's points.", answer)
 
 

@@ -15,6 +15,9 @@ import msgspec
 
 from ledger.errors import CorruptionError
 
+MAX_POINTS: Final = 2**53 - 1
+"""Largest amount, balance and lifetime: what a JSON number carries exactly in every language."""
+
 CHUNK_LOTS: Final = 256
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 """Stands in for a deadline where lots are ordered. Written nowhere: a lot that never expires has `expires_at` None."""
@@ -25,6 +28,15 @@ class Allocation(msgspec.Struct, frozen=True, rename="camel"):
 
     lot_id: int
     amount: int
+
+
+class RestoredLot(msgspec.Struct, frozen=True, rename="camel"):
+    """So many points of that lot, and what it takes to bring the lot back: what it began with, and its deadline."""
+
+    lot_id: int
+    amount: int
+    points: int
+    expires_at: datetime | None
 
 
 class Lot(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -115,6 +127,39 @@ def take_from_lots(chunks: Chunks, allocation: tuple[Allocation, ...]) -> None:
             chunks[at] = rest
         else:
             del chunks[at]
+
+
+def described(chunks: Chunks, allocation: tuple[Allocation, ...]) -> tuple[RestoredLot, ...]:
+    """The parts of an allocation with what their lots are: enough to put them back when the lots are gone."""
+    wanted = {part.lot_id: part.amount for part in allocation}
+    return tuple(
+        RestoredLot(lot.lot_id, wanted[lot.lot_id], lot.points, lot.expires_at)
+        for lot in chain.from_iterable(chunks)
+        if lot.lot_id in wanted
+    )
+
+
+def restore_to_lots(chunks: Chunks, parts: tuple[RestoredLot, ...]) -> None:
+    """Put each part back into its lot; one that is no longer alive comes back, with its old deadline."""
+    for part in parts:
+        order = lot_order(Lot(part.lot_id, part.points, part.amount, part.expires_at))
+        at = bisect_left(chunks, order, key=_last_order)
+        chunk = chunks[at] if at < len(chunks) else ()
+        within = bisect_left(chunk, order, key=lot_order)
+        if within == len(chunk) or chunk[within].lot_id != part.lot_id:
+            _check_fits(part, part.amount)
+            add_lot(chunks, Lot(part.lot_id, part.points, part.amount, part.expires_at))
+            continue
+        together = chunk[within].remaining + part.amount
+        _check_fits(part, together)
+        lot = Lot(part.lot_id, part.points, together, part.expires_at)
+        chunks[at] = (*chunk[:within], lot, *chunk[within + 1 :])
+
+
+def _check_fits(part: RestoredLot, together: int) -> None:
+    if together > part.points:
+        msg = f"lot {part.lot_id} began with {part.points} points and would hold {together}"
+        raise CorruptionError(msg)
 
 
 def _place_of(chunks: Chunks, lot_id: int) -> tuple[int, int]:

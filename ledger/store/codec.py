@@ -10,10 +10,15 @@ from typing import Any, Final
 import msgspec
 
 from ledger import ids
-from ledger.domain import points, programme
+from ledger.domain import points, programme, purchases, referrals
 from ledger.errors import CorruptionError
 
-TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {**points.TAGS}
+TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    **points.TAGS,
+    **programme.TAGS,
+    **referrals.TAGS,
+    **purchases.TAGS,
+}
 UPCASTERS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {}
 """Old tag → (new tag, what turns the old raw dict into the new one). Applied until the tag is current."""
 
@@ -80,25 +85,34 @@ def _unchanged(state: Any) -> Any:
     return state
 
 
-def _no_events(_state: programme.Programme, event: object) -> programme.Programme:
-    msg = f"the programme stream holds {event!r}, which nothing appends"
-    raise CorruptionError(msg)
-
-
 CATEGORIES: Final[Mapping[str, Category]] = {
     ids.ACCOUNT: Category(
         points.PointsAccount,
         points.evolve,
         points.copy_account,
-        1,
+        2,
         msgspec.json.Decoder(points.PointsAccount).decode,
     ),
     ids.PROGRAMME_STREAM: Category(
         lambda: programme.DEFAULT_PROGRAMME,
-        _no_events,
+        programme.evolve,
         _unchanged,
         1,
         msgspec.json.Decoder(programme.Programme).decode,
+    ),
+    ids.CODE: Category(
+        referrals.ReferralCode,
+        referrals.evolve,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(referrals.ReferralCode).decode,
+    ),
+    ids.PURCHASE: Category(
+        purchases.Purchase,
+        purchases.evolve,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(purchases.Purchase).decode,
     ),
 }
 

@@ -56,6 +56,8 @@ class Flush:
         self._claimed: dict[tuple[str, str], int] = {}
         self._claim_links: list[tuple[int, int]] = []
         self._reads: list[str] = []
+        # What the command being decided has been told is taken.
+        self._taken: set[tuple[str, str]] | None = None
         self.written: dict[str, Entry] = {}
         self.decided: list[Decided] = []
         self._unit: list[int] = []
@@ -69,6 +71,17 @@ class Flush:
     def version(self, stream: str) -> int:
         """Version of the stream with what this flush has decided so far. Raises `Cold`."""
         return self._entry(stream).version
+
+    def is_taken(self, scope: str, value: str) -> bool:
+        """Taken when it was decided before, or by an earlier command of this flush: then the two share a unit."""
+        fact = (scope, value)
+        if self._taken is not None and fact in self._taken:
+            return True
+        first = self._claimed.get(fact)
+        if first is None:
+            return False
+        self._claim_links.append((first, len(self.decided)))
+        return True
 
     def _entry(self, stream: str) -> Entry:
         entry = self.written.get(stream)
@@ -98,6 +111,7 @@ class Flush:
     def decide(self, work: Work) -> Decided:
         """Decide one work on the overlay. Raises `Cold`, having changed nothing."""
         self._reads = []
+        self._taken = work.taken
         try:
             if work.known is not None:
                 # Its key turned out to be used; only its neighbours in the group are decided again.

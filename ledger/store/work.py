@@ -4,6 +4,7 @@ Standard library and msgspec. Read next: `committer.py`.
 """
 
 import asyncio
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final
 
@@ -110,4 +111,7 @@ def replayed_answer(kept: Kept, *, replayed: bool = True) -> Answer:
         transaction["position"] = position
         transaction["id"] = f"txn_{position}"
         transaction["createdAt"] = kept.recorded_at
+        if isinstance(discount := data.get("discount"), dict) and "creditAmount" in discount:
+            # Kept as text, as a float would not hold it; it goes out as the number it was.
+            discount["creditAmount"] = Decimal(discount["creditAmount"])
     return Answer(status, data, kept.last_position, replayed)

@@ -14,10 +14,9 @@ import asyncpg
 import httpx
 import jwt
 import pytest
-import uvicorn
 
 from api.app import LedgerApi, create_app
-from api.serve import server_config
+from api.serve import Server
 from ledger.settings import Settings
 from projections.catalogue import PROJECTIONS
 from projections.runner import Runner
@@ -26,7 +25,7 @@ SECRET = "a secret for tests, of more than 32 bytes"
 NUMBERS = itertools.count(1)
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Leaves the signals of the test run alone."""
 
     @contextmanager
@@ -103,7 +102,7 @@ async def running(settings: Settings, *, lean: bool = True) -> AsyncIterator[Api
     app = create_app(settings, lean=lean)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = _Server(server_config(app, settings))
+    server = _Server(app, settings)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:
         assert not task.done(), task.exception()

@@ -23,15 +23,27 @@ MATRIX: dict[tuple[str, str], Any] = {
     ("GET", "/metrics"): BACK_OFFICE,
     ("GET", "/api/points/my-points"): SIGNED_IN,
     ("GET", "/api/points/transactions"): SIGNED_IN,
+    ("GET", "/api/points/expiring"): SIGNED_IN,
+    ("GET", "/api/points/referrals"): SIGNED_IN,
+    ("GET", "/api/points/leaderboard"): SIGNED_IN,
     ("GET", "/api/points/levels"): SIGNED_IN,
     ("GET", "/api/points/accounts/{user_id}"): BACK_OFFICE,
     ("POST", "/api/points/earn"): {"service", "admin"},
     ("POST", "/api/points/batch"): {"service", "admin"},
     ("POST", "/api/points/admin/add"): {"admin"},
+    ("POST", "/api/points/redeem"): SIGNED_IN,
+    ("POST", "/api/points/generate-referral-code"): SIGNED_IN,
+    ("GET", "/r/{code}"): ANYONE,
+    ("POST", "/api/purchases"): {"service"},
+    ("GET", "/api/purchases"): SIGNED_IN,
+    ("GET", "/api/purchases/{purchase_request_id}"): SIGNED_IN,
+    ("POST", "/api/purchases/{purchase_request_id}/status"): {"service", "admin"},
     ("POST", "/api/members"): {"service", "admin"},
     ("DELETE", "/api/members/{user_id}"): {"service", "admin"},
     ("POST", "/api/admin/accounts/{user_id}/lock"): {"admin"},
     ("POST", "/api/admin/accounts/{user_id}/unlock"): {"admin"},
+    ("GET", "/api/admin/programme"): {"admin", "finance"},
+    ("PUT", "/api/admin/programme"): {"admin"},
     ("GET", "/api/admin/events"): BACK_OFFICE,
     ("GET", "/api/admin/events/{position}"): BACK_OFFICE,
     ("GET", "/api/admin/read-models"): {"admin", "finance"},
@@ -91,7 +103,7 @@ def test_a_lean_route_declares_the_same_as_its_ordinary_twin(api: Any) -> None:
 @pytest.mark.parametrize("key", MATRIX, ids=" ".join)
 async def test_only_who_may_is_let_in(api: Any, key: tuple[str, str]) -> None:
     method, template = key
-    path = template.format(user_id="matrix-user", position=1)
+    path = template.format(user_id="matrix-user", position=1, code="ABCDEFGH", purchase_request_id="matrix-purchase")
     allowed = MATRIX[key]
 
     async def outcome(token: str | None) -> int:

@@ -7,6 +7,7 @@ import pytest
 EARN = {"userId": "user-1", "amount": 1, "source": "bonus", "reference": "r"}
 ADD = {"userId": "user-1", "amount": 1, "reason": "r"}
 MEMBER = {"userId": "user-1", "name": "Ada"}
+REDEEM = {"pointsToUse": 1, "purchaseRequestId": "purchase-1"}
 
 BODIES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("/api/points/earn", EARN, {"amount": value}, "amount")
@@ -61,6 +62,23 @@ BODIES += [
     ("/api/members", MEMBER, {"referralCode": value}, "referralCode") for value in ("short", "abcdefgh", "ABCDEFG0")
 ]
 BODIES += [("/api/members", MEMBER, {"role": "admin"}, "role")]
+BODIES += [
+    ("/api/points/redeem", REDEEM, {"pointsToUse": value}, "pointsToUse") for value in (0, -1, 1.5, "1", 2**53, 10**30)
+]
+BODIES += [
+    ("/api/points/redeem", REDEEM, {"purchaseRequestId": value}, "purchaseRequestId") for value in ("", "a b", 5, None)
+]
+BODIES += [
+    ("/api/points/redeem", REDEEM, {"userId": "user-1"}, "userId"),
+    ("/api/points/generate-referral-code", {}, {"force": 1}, "force"),
+    ("/api/points/generate-referral-code", {}, {"userId": "user-1"}, "userId"),
+    *(("/api/purchases/p/status", {"status": "active"}, {"status": v}, "status") for v in ("paid", "", 1, "ACTIVE")),
+    *(
+        ("/api/purchases/p/status", {"status": "active"}, {"reason": v}, "reason")
+        for v in ("", " ", "a\x00", "x" * 1001)
+    ),
+    ("/api/purchases/p/status", {"status": "active"}, {"force": True}, "force"),
+]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +146,8 @@ QUERIES = [
     ("/api/points/transactions", "type=earn%00", "type"),
     ("/api/points/transactions", "fo%00o=1", "foo"),
     ("/api/points/levels", "tier=1", "tier"),
+    ("/api/admin/programme", "version=1", "version"),
+    ("/r/ABCDEFGH", "utm=1", "utm"),
     ("/api/admin/events", "user=1", "user"),
     ("/api/admin/events", "stream=", "stream"),
     ("/api/admin/events", "from=0", "from"),

@@ -7,9 +7,11 @@ import tomllib
 
 import pytest
 
+from api.errors import Forbidden, PurchasesUnavailable, ReplayTooLong, TooManyRooms
 from ledger.errors import LedgerError
 from ledger.settings import SETTINGS
 from ledger.store.codec import TAGS, UPCASTERS
+from projections.live_events import LIVE_EVENTS
 from tests.architecture.tree import PACKAGES, ROOT, parsed, python_files
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -38,7 +40,7 @@ def test_a_generated_page_says_what_the_code_says(page):
 
 
 def test_every_page_is_generated_or_known_to_be_written_by_hand():
-    by_hand = {"glossary.md", "dependencies.md"}
+    by_hand = {"glossary.md", "dependencies.md", "live-events.md"}
     assert {page.name for page in REFERENCE.glob("*.md")} == by_hand | set(GENERATOR.PAGES)
 
 
@@ -162,3 +164,17 @@ def test_every_word_with_one_meaning_is_in_the_glossary():
     for table in (REFERENCE / "glossary.md").read_text().split("\n## ")[1:]:
         words = re.findall(r"^\| ([^|]+?) \|", table, re.MULTILINE)[2:]
         assert words == sorted(words, key=str.lower), "in the order of the alphabet"
+
+
+def test_every_live_event_is_explained_and_every_tag_it_comes_from():
+    told = {(live.name, tag) for tag, events in LIVE_EVENTS.items() for live in events}
+    text = (REFERENCE / "live-events.md").read_text().partition("## Server events")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE)
+    assert {(name, tag) for name, tags in rows for tag in re.findall(r"`([^`]+)`", tags)} == told
+
+
+def test_every_refusal_of_a_live_room_is_explained():
+    text = (REFERENCE / "live-events.md").read_text()
+    said = {code for line in text.splitlines() for code in re.findall(r"^\| `([A-Z_]+)` \|", line)}
+    assert said <= set(_rows("errors.md"))
+    assert {error.code for error in (TooManyRooms, ReplayTooLong, PurchasesUnavailable, Forbidden)} <= said

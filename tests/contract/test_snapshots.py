@@ -13,6 +13,7 @@ from ledger.errors import CorruptionError, InsufficientPoints
 from ledger.handler import Handler
 from ledger.ids import account_stream
 from ledger.store.append import PostgresStore
+from ledger.store.codec import category_of
 from ledger.store.committer import Committer, folded
 from ledger.store.snapshots import BYTES_PER_EVENT, KEEP, SnapshotFollower
 from tests.contract.batches import a_batch, a_command
@@ -22,6 +23,7 @@ from tests.contract.test_committer_faults import account_opened_at
 pytestmark = pytest.mark.services
 
 STREAM = account_stream("a")
+SCHEMA = category_of(STREAM).schema
 
 
 @pytest.fixture
@@ -79,10 +81,10 @@ async def test_a_cold_load_reads_the_snapshot_and_the_tail_and_comes_to_the_same
     store: PostgresStore, handler: Handler, pool: Any
 ) -> None:
     await earn_and_spend(handler, 600)
-    _, without = await store.load([(STREAM, 1)])
+    _, without = await store.load([(STREAM, SCHEMA)])
     assert await catch_up(SnapshotFollower(pool)) == 1
     await earn_and_spend(handler, 30, seed=2)
-    _, with_snapshot = await store.load([(STREAM, 1)])
+    _, with_snapshot = await store.load([(STREAM, SCHEMA)])
     assert len(without[STREAM].events) > 600
     assert len(with_snapshot[STREAM].events) < 50
     _, full = await store.load([(STREAM, 999)])
@@ -135,18 +137,20 @@ async def test_a_large_state_waits_for_a_longer_tail(handler: Handler, pool: Any
     assert await catch_up(follower) == 1
 
 
-@pytest.mark.parametrize(("schema", "rewritten"), [(0, True), (2, False)], ids=["an older schema", "a newer schema"])
+@pytest.mark.parametrize(
+    ("schema", "rewritten"), [(SCHEMA - 1, True), (SCHEMA + 1, False)], ids=["an older schema", "a newer schema"]
+)
 async def test_a_snapshot_of_another_schema_is_no_snapshot(
     database_url: str, store: PostgresStore, handler: Handler, pool: Any, schema: int, *, rewritten: bool
 ) -> None:
     await earn_and_spend(handler, 300)
     keep = "INSERT INTO ledger.snapshots VALUES ($1, 100, 102, $2, 'nonsense', '')"
     await pool.execute(keep, STREAM, schema)
-    _, tails = await store.load([(STREAM, 1)])
+    _, tails = await store.load([(STREAM, SCHEMA)])
     assert tails[STREAM].snapshot_state is None
     assert tails[STREAM].events[0][0] == 1
     assert await catch_up(SnapshotFollower(pool)) == rewritten
-    assert await pool.fetchval("SELECT state_schema FROM ledger.snapshots") == (1 if rewritten else 2)
+    assert await pool.fetchval("SELECT state_schema FROM ledger.snapshots") == (SCHEMA if rewritten else schema)
     fresh = await PostgresStore(database_url).open()
     committer = await Committer(fresh).start()
     answer = await Handler(committer).handle(earn("a", 1, "last"), asked())

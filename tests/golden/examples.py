@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.domain import points, programme
-from ledger.domain.lots import Allocation
+from ledger.domain import points, programme, purchases, referrals
+from ledger.domain.lots import Allocation, RestoredLot
 from ledger.store.codec import Actor, Metadata
 
 AT: Final = datetime(2026, 3, 1, 12, 30, 45, 123456, tzinfo=UTC)
@@ -25,6 +25,11 @@ FREE: Final[dict[str, Any]] = {
     "object": {"": 0},
 }
 """Metadata is the client's: whatever JSON holds has to come back as it went in."""
+BACK_TO: Final = (RestoredLot(2, 30, 42, UNTIL), RestoredLot(3, 12, 1000, None))
+LEVELS: Final = (
+    programme.Level("new", 1, 0, ("Perk",), "icon", "#000000"),
+    programme.Level("old", 2, 500, is_active=False),
+)
 OF_LOTS: Final = (Allocation(2, 30), Allocation(3, 12))
 
 EVENTS: Final[Mapping[str, msgspec.Struct]] = {
@@ -37,6 +42,21 @@ EVENTS: Final[Mapping[str, msgspec.Struct]] = {
     "points.level-crossed.v1": points.LevelCrossed("u-1", "silver", 2, 1000, 1042, AT),
     "points.account-locked.v1": points.AccountLockedByAdmin("u-1", "Fraud suspected"),
     "points.account-unlocked.v1": points.AccountUnlocked("u-1", "Cleared"),
+    "points.restored.v1": points.PointsRestored("u-1", 42, "p-2", AT, BACK_TO, 142, "p-2", 12),
+    "points.level-left.v1": points.LevelLeft("u-1", "gold", 3, "bronze", 1, 1042, AT),
+    "points.referral-code-assigned.v1": points.ReferralCodeAssigned("u-1", "ABCD2345", AT),
+    "points.referrer-bound.v1": points.ReferrerBound("u-1", "u-2", "ABCD2345", AT),
+    "points.referral-signed-up.v1": points.ReferralSignedUp("u-2", "u-1", "ABCD2345", AT),
+    "points.referral-completed.v1": points.ReferralCompleted("u-1", "u-2", "p-1", 100, AT),
+    "programme.replaced.v1": programme.ProgrammeReplaced(
+        "1.5", 200, None, 50, 5, 250, "Europe/Vienna", "reverse", "EUR", LEVELS
+    ),
+    "referral.code-created.v1": referrals.CodeCreated("ABCD2345", "u-1", AT),
+    "purchase.registered.v1": purchases.PurchaseRegistered("p-1", "u-1", "u-2", 1234, "USD", AT),
+    "purchase.points-redeemed.v1": purchases.PurchasePointsRedeemed("p-1", "u-1", "u-2", 42, 42, "USD", BACK_TO, AT),
+    "purchase.status-changed.v1": purchases.PurchaseStatusChanged(
+        "p-1", "u-1", "u-2", "delivery", "cancelled", AT, "Lost", 0, 42
+    ),
 }
 
 METADATA: Final[Mapping[str, Metadata]] = {
@@ -56,15 +76,21 @@ def _account() -> points.PointsAccount:
         points.LevelCrossed("u-1", "silver", 2, 1000, 1042, AT),
         points.PointsSpent("u-1", 2, "p-1", AT, (Allocation(2, 2),), 1040),
         points.AccountLockedByAdmin("u-1", "Fraud suspected"),
+        points.ReferrerBound("u-1", "u-2", "ABCD2345", AT),
+        points.ReferralCodeAssigned("u-1", "EFGH6789", AT),
+        points.ReferralSignedUp("u-1", "u-3", "EFGH6789", AT),
+        points.ReferralCompleted("u-1", "u-2", "p-1", 100, AT),
     ):
         state = points.evolve(state, event)
     return state
 
 
 STATES: Final[Mapping[str, msgspec.Struct]] = {
-    "state.account.1": _account(),
+    "state.account.2": _account(),
     "state.programme.1": programme.Programme(
         levels=(programme.Level("new", 1, 0, ("Perk",), "icon", "#000000", False),)
     ),
+    "state.code.1": referrals.ReferralCode("u-1"),
+    "state.purchase.1": purchases.Purchase("active", "u-1", "u-2", 1234, "USD", 42, 42, 0, BACK_TO),
 }
 """`state.<category>.<schema>`: what a snapshot holds. A changed shape needs a new `schema` in its category."""

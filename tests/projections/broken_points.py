@@ -35,4 +35,4 @@ class _BrokenPage:
 class NewerPoints(Points):
     """The next release of the projection."""
 
-    code_version = 2
+    code_version = Points.code_version + 1

@@ -7,7 +7,8 @@ import pytest
 
 from ledger.domain import points
 from ledger.errors import ReadModelBehind, UserNotFound
-from projections.points import get_account, get_account_state, get_points, list_due_accounts, list_expiring
+from projections.expiring import list_expiring
+from projections.points import get_account, get_account_state, get_points, list_due_accounts
 from projections.read_models import ReadModels
 
 NOW = datetime.now(UTC)
@@ -63,7 +64,7 @@ async def test_what_expires_within_thirty_days_is_grouped_by_deadline(models, ru
     await runner.catch_up()
     soon = (await get_points(models, "ann", NOW)).value.expiring_soon
     assert [(e.points, e.expires_at) for e in soon] == [(20, first), (40, second)]
-    lots = (await list_expiring(models, "ann", NOW, timedelta(days=60))).value
+    lots = (await list_expiring(models, "ann", NOW, timedelta(days=60))).value.rows
     assert [(lot.points, lot.expires_at) for lot in lots] == [(20, first), (10, second), (30, second), (40, later)]
 
 
@@ -120,7 +121,7 @@ async def test_a_member_with_a_hundred_thousand_lots_reads_fast(models, runner, 
     await runner.catch_up()
     await pool.execute(
         "INSERT INTO read_models.rm_points_lots_v1 "
-        "SELECT 'ann', n, 10, 10, $1::timestamptz + n * interval '5 minutes', n, n FROM generate_series(3, 100000) n",
+        "SELECT 'ann', n, 10, 10, $1::timestamptz + n * interval '5 minutes', n FROM generate_series(3, 100000) n",
         NOW,
     )
     await pool.execute("ANALYZE read_models.rm_points_lots_v1")

@@ -16,6 +16,7 @@ TRANSACTION_SIGN = {
     points.PointsEarned: 1,
     points.PointsGranted: 1,
     points.PointsSpent: -1,
+    points.PointsRestored: 1,
     points.PointsDeducted: -1,
     points.PointsExpired: -1,
 }
@@ -38,8 +39,11 @@ class Model:
         self.lifetime = 0
         self.recorded_balance = 0
         self.locked = False
-        self.levels: list[str] = []
+        self.tier = 1
+        self.level = ""
         self.lots: dict[int, ModelLot] = {}
+        self.began: dict[int, tuple[int, datetime | None]] = {}
+        """Of every lot there ever was: its points and its deadline."""
 
     def take_in(self, event: points.Event) -> None:
         self.version += 1
@@ -48,6 +52,7 @@ class Model:
         match event:
             case points.PointsEarned() | points.PointsGranted():
                 self.lots[self.version] = ModelLot(event.amount, event.expires_at)
+                self.began[self.version] = (event.amount, event.expires_at)
                 self.lifetime += event.amount
             case points.PointsSpent() | points.PointsDeducted():
                 for part in event.allocation:
@@ -55,8 +60,16 @@ class Model:
             case points.PointsExpired():
                 self._take(event.lot_id, event.amount)
                 assert event.lot_id not in self.lots, "an expiry takes all that was left"
+            case points.PointsRestored():
+                for part in event.lots:
+                    self._give_back(part)
             case points.LevelCrossed():
-                self.levels.append(event.level)
+                assert event.tier > self.tier, "a level is crossed once"
+                self.tier, self.level = event.tier, event.level
+            case points.LevelLeft():
+                assert (event.tier, event.level) == (self.tier, self.level), "the level it was"
+                assert event.now_tier < event.tier
+                self.tier, self.level = event.now_tier, event.now_level
             case points.AccountLockedByAdmin():
                 self.locked = True
             case points.AccountUnlocked():
@@ -70,6 +83,13 @@ class Model:
         lot.rest -= amount
         if not lot.rest:
             del self.lots[lot_id]
+
+    def _give_back(self, part: points.RestoredLot) -> None:
+        points_of_lot, expires_at = self.began[part.lot_id]
+        assert (part.points, part.expires_at) == (points_of_lot, expires_at), "to the lot it was, with its deadline"
+        lot = self.lots.setdefault(part.lot_id, ModelLot(0, expires_at))
+        lot.rest += part.amount
+        assert 0 < part.amount <= lot.rest <= points_of_lot
 
     def balance_at(self, instant: datetime) -> int:
         """What can be spent then, if nothing else happens before."""
@@ -117,6 +137,11 @@ class Model:
         return tuple(Allocation(lot_id, part) for lot_id, part in wanted.items() if part)
 
 
-def levels_reached(programme: Programme, lifetime: int) -> list[str]:
-    """Every level above the lowest that these lifetime points reach, in order."""
-    return [level.name for level in programme.levels[1:] if level.min_points <= lifetime]
+def levels_above(programme: Programme, tier: int, lifetime: int) -> list[str]:
+    """Every level above the tier that these lifetime points reach, in order."""
+    return [level.name for level in programme.levels if level.tier > tier and level.min_points <= lifetime]
+
+
+def tier_of(programme: Programme, lifetime: int) -> int:
+    """The tier these lifetime points reach."""
+    return max(level.tier for level in programme.levels if level.min_points <= lifetime)

@@ -24,10 +24,11 @@ from hypothesis.stateful import (
 )
 
 from ledger import ids
+from ledger.domain import levels, points, redemptions, referrals
 from ledger.domain import lots as lot_chunks
-from ledger.domain import points
+from ledger.domain.lots import Allocation, RestoredLot, described
 from ledger.domain.points import MAX_POINTS, PointsAccount, available, copy_account, evolve
-from ledger.domain.programme import DEFAULT_PROGRAMME, level_at
+from ledger.domain.programme import DEFAULT_PROGRAMME, Level, Programme
 from ledger.errors import (
     AccountLocked,
     BalanceTooLarge,
@@ -37,15 +38,27 @@ from ledger.errors import (
     UserNotFound,
     WouldGoBelowZero,
 )
-from ledger.store.codec import CATEGORIES, TAGS, decode, encode, tag_of
+from ledger.store.codec import CATEGORIES, decode, encode, tag_of
 from ledger.transactions import transaction_of
-from tests.properties.points_model import TRANSACTION_SIGN, Model, levels_reached
+from tests.properties.points_model import TRANSACTION_SIGN, Model, levels_above, tier_of
 
 SEED = int(os.environ.get("POINTS_SEED") or secrets.randbelow(2**32))
 USER = "u-1"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
 
+PROGRAMMES = [
+    DEFAULT_PROGRAMME,
+    msgspec.structs.replace(
+        DEFAULT_PROGRAMME,
+        levels=tuple(Level(f"easy {tier}", tier, least) for tier, least in enumerate([0, 5, 50, 500, 5000], 1)),
+    ),
+    msgspec.structs.replace(
+        DEFAULT_PROGRAMME,
+        expiry_days=30,
+        levels=tuple(Level(f"hard {tier}", tier, least) for tier, least in [(1, 0), (3, 20_000), (9, 2**52)]),
+    ),
+]
 amounts = st.one_of(
     st.integers(1, 50),
     st.integers(1, 3000),
@@ -80,6 +93,11 @@ class PointsMachine(RuleBasedStateMachine):
         self.account = PointsAccount()
         self.model = Model()
         self.history: list[points.Event] = []
+        self.programme = DEFAULT_PROGRAMME
+        self.settled = True
+        """Whether levels were decided since the programme changed."""
+        self.redeemed: list[tuple[RestoredLot, ...]] = []
+        """What purchases that may still be cancelled were paid from."""
 
     # ── what may happen ──
 
@@ -105,13 +123,13 @@ class PointsMachine(RuleBasedStateMachine):
     def earn(self, amount: int, deadline: timedelta | None, age: timedelta | None) -> None:
         occurred_at, expires_at = self._times(deadline, age)
         command = points.EarnPoints(USER, amount, "bonus", "ref", occurred_at, expires_at)
-        self._add(lambda: points.decide_earn(command, self.account, DEFAULT_PROGRAMME, self.now), command)
+        self._add(lambda: points.decide_earn(command, self.account, self.programme, self.now), command)
 
     @rule(amount=amounts, deadline=deadlines, age=ages)
     def grant(self, amount: int, deadline: timedelta | None, age: timedelta | None) -> None:
         occurred_at, expires_at = self._times(deadline, age)
         command = points.GrantPoints(USER, amount, "reason", None, occurred_at, expires_at)
-        self._add(lambda: points.decide_grant(command, self.account, DEFAULT_PROGRAMME, self.now), command)
+        self._add(lambda: points.decide_grant(command, self.account, self.programme, self.now), command)
 
     @rule(number=st.integers(2, 12), days=st.integers(1, 40), step=st.integers(-2, 2))
     def grant_a_series(self, number: int, days: int, step: int) -> None:
@@ -143,6 +161,112 @@ class PointsMachine(RuleBasedStateMachine):
     @rule()
     def deduct_everything(self) -> None:
         self._deduct(self.model.balance_at(self.now))
+
+    @precondition(lambda self: self.model.balance_at(self.now) > 0 and not self.model.locked)
+    @rule(data=st.data())
+    def redeem(self, data: st.DataObject) -> None:
+        """A spend whose lots are remembered, as a purchase does."""
+        amount = data.draw(st.integers(1, self.model.balance_at(self.now)))
+        before = self.account.chunks.copy()
+        assert self._spend(amount)
+        spent = self.history[-1]
+        assert isinstance(spent, points.PointsSpent)
+        lots = described(before, spent.allocation)
+        assert [Allocation(part.lot_id, part.amount) for part in lots] == [*spent.allocation]
+        self.redeemed.append(lots)
+
+    @precondition(lambda self: self.redeemed)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        self._cancel(data.draw(st.integers(0, len(self.redeemed) - 1)))
+
+    @precondition(lambda self: not self.model.locked and self.model.lifetime < MAX_POINTS - 10)
+    @rule(amount=st.integers(1, 10), days=st.integers(1, 40))
+    def redeem_an_earn_and_cancel_too_late(self, amount: int, days: int) -> None:
+        command = points.EarnPoints(USER, amount, "bonus", "ref", expires_at=self.now + timedelta(days=days))
+        self._add(lambda: points.decide_earn(command, self.account, self.programme, self.now), command)
+        before = self.account.chunks.copy()
+        assert self._spend(self.model.balance_at(self.now))
+        spent = self.history[-1]
+        assert isinstance(spent, points.PointsSpent)
+        self.redeemed.append(described(before, spent.allocation))
+        self.now += timedelta(days=days)
+        self._cancel(len(self.redeemed) - 1)
+
+    @precondition(lambda self: any(part.expires_at for lots in self.redeemed for part in lots))
+    @rule()
+    def cancel_when_a_lot_is_past_its_deadline(self) -> None:
+        dated = [n for n, lots in enumerate(self.redeemed) if any(part.expires_at for part in lots)]
+        self.now = max(self.now, *(part.expires_at for part in self.redeemed[dated[0]] if part.expires_at))
+        self._cancel(dated[0])
+
+    def _cancel(self, number: int) -> None:
+        """Everything goes back to where it came from; what is past its deadline goes at once, and nothing else."""
+        lots = self.redeemed.pop(number)
+        balance = self.model.balance_at(self.now)
+        events = redemptions.decide_restore(redemptions.RestorePoints(USER, "p-1", lots), self.account, self.now)
+        restored, *gone = self._expect_expiries(events)
+        assert isinstance(restored, points.PointsRestored)
+        assert restored.lots == lots
+        past = [part for part in lots if part.expires_at is not None and part.expires_at <= self.now]
+        past.sort(key=lambda part: (part.expires_at, part.lot_id))
+        assert [(event.lot_id, event.amount) for event in gone] == [(part.lot_id, part.amount) for part in past]
+        assert restored.expired == sum(part.amount for part in past)
+        lifetime = self.model.lifetime
+        self._append(events)
+        assert self.model.lifetime == lifetime
+        assert self.model.balance_at(self.now) == balance + restored.amount - restored.expired
+        assert not self.model.overdue_at(self.now)
+        self.met |= {"came back and went"} if past else set()
+
+    @rule(programme=st.sampled_from(PROGRAMMES), at_once=st.booleans())
+    def change_the_programme(self, programme: Programme, *, at_once: bool) -> None:
+        self.programme = programme
+        self.settled = False
+        if at_once:
+            self.decide_levels_again()
+
+    @rule()
+    def decide_levels_again(self) -> None:
+        command = levels.RedecideLevels(USER)
+        events = levels.decide_levels(command, self.account, self.programme, self.now)
+        if events:
+            moves = self._expect_expiries(events)
+            above = levels_above(self.programme, self.model.tier, self.model.lifetime)
+            assert [event.level for event in moves if isinstance(event, points.LevelCrossed)] == above
+            assert len(moves) == (len(above) or 1)
+        self._append(events)
+        self.settled = True
+        assert levels.decide_levels(command, self.account, self.programme, self.now) == []
+
+    @rule()
+    def get_a_code(self) -> None:
+        of_account, _ = referrals.decide_code(USER, "AAAAAAAA", self.account, self.now)
+        self._append(of_account)
+
+    @rule()
+    def bring_somebody(self) -> None:
+        _, mine = referrals.decide_bind("u-3", "AAAAAAAA", USER, PointsAccount(), lambda _user: self.account, self.now)
+        before = self.account.referrals
+        self._expect_expiries(mine)
+        self._append(mine)
+        assert self.account.referrals == before + 1
+
+    @rule(completed=st.booleans())
+    def be_brought(self, *, completed: bool) -> None:
+        referrer = PointsAccount(version=1)
+        mine, _ = referrals.decide_bind("u-1", "BBBBBBBB", "u-2", self.account, lambda _user: referrer, self.now)
+        assert (mine == []) == (self.account.referrer == "u-2")
+        self._append(mine)
+        if completed and referrals.has_pending_referral(self.account):
+            self.complete_the_referral()
+
+    @precondition(lambda self: referrals.has_pending_referral(self.account))
+    @rule()
+    def complete_the_referral(self) -> None:
+        self.expire()
+        self._append(referrals.decide_completed(USER, "p-1", 100, self.account, self.now))
+        assert not referrals.has_pending_referral(self.account)
 
     @rule()
     def expire(self) -> None:
@@ -229,10 +353,11 @@ class PointsMachine(RuleBasedStateMachine):
         assert category.decode_state(encode(category.copy(self.account))) == category.copy(self.account)
 
     @invariant()
-    def levels_crossed_are_those_the_lifetime_reaches_each_once_in_order(self) -> None:
+    def the_level_is_the_fold_of_its_events_and_once_decided_what_the_lifetime_reaches(self) -> None:
         assert self.account.lifetime == self.model.lifetime
-        assert self.model.levels == levels_reached(DEFAULT_PROGRAMME, self.model.lifetime)
-        assert self.account.tier == level_at(DEFAULT_PROGRAMME, self.model.lifetime).tier
+        assert (self.account.tier, self.account.level) == (self.model.tier, self.model.level)
+        if self.settled:
+            assert self.account.tier == tier_of(self.programme, self.model.lifetime)
 
     # ── how it happens ──
 
@@ -241,14 +366,14 @@ class PointsMachine(RuleBasedStateMachine):
         return occurred_at, self.now + deadline if isinstance(deadline, timedelta) else deadline
 
     def _decider(self, command: points.GrantPoints) -> Callable[[], list[points.Event]]:
-        return lambda: points.decide_grant(command, self.account, DEFAULT_PROGRAMME, self.now)
+        return lambda: points.decide_grant(command, self.account, self.programme, self.now)
 
     def _add(self, decide: Callable[[], list[points.Event]], command: points.EarnPoints | points.GrantPoints) -> None:
         occurred_at = command.occurred_at or self.now
         expires_at = command.expires_at
         if expires_at is msgspec.UNSET:
             earned = isinstance(command, points.EarnPoints)
-            expires_at = occurred_at + timedelta(days=365) if earned else None
+            expires_at = occurred_at + timedelta(days=self.programme.expiry_days or 0) if earned else None
         wrong = set()
         if expires_at is not None and expires_at <= occurred_at:
             wrong.add(InvalidCommand)
@@ -261,16 +386,15 @@ class PointsMachine(RuleBasedStateMachine):
         rest = self._expect_expiries(events)
         added = rest[0]
         assert (added.amount, added.occurred_at, added.expires_at) == (command.amount, occurred_at, expires_at)
-        before = set(levels_reached(DEFAULT_PROGRAMME, self.model.lifetime))
-        lifetime = self.model.lifetime + command.amount
-        crossed = [name for name in levels_reached(DEFAULT_PROGRAMME, lifetime) if name not in before]
+        crossed = levels_above(self.programme, self.model.tier, self.model.lifetime + command.amount)
         assert [event.level for event in rest[1:] if isinstance(event, points.LevelCrossed)] == crossed
         past = expires_at is not None and expires_at <= self.now
         assert len(rest) == 1 + len(crossed) + past
         self._append(events)
         assert not self.model.overdue_at(self.now), "a lot that began past its deadline is recorded at once"
 
-    def _spend(self, amount: int) -> None:
+    def _spend(self, amount: int) -> bool:
+        """Whether it was spent."""
         command = points.SpendPoints(USER, amount, "order")
         if self.model.locked:
             self._refused(AccountLocked, lambda: points.decide_spend(command, self.account, self.now))
@@ -278,6 +402,8 @@ class PointsMachine(RuleBasedStateMachine):
             self._refused(InsufficientPoints, lambda: points.decide_spend(command, self.account, self.now))
         else:
             self._take(amount, points.decide_spend(command, self.account, self.now))
+            return True
+        return False
 
     def _deduct(self, amount: int) -> None:
         command = points.DeductPoints(USER, amount, "reason")
@@ -330,7 +456,7 @@ def test_an_account_under_any_commands_in_any_order(monkeypatch):
     print(f"POINTS_SEED={SEED}")  # pytest shows it with a failure
     PointsMachine.met.clear()
     limits = settings(
-        max_examples=200,
+        max_examples=300,
         stateful_step_count=30,
         deadline=None,
         derandomize=False,
@@ -339,8 +465,10 @@ def test_an_account_under_any_commands_in_any_order(monkeypatch):
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     run_state_machine_as_test(seed(SEED)(PointsMachine), settings=limits)
-    assert PointsMachine.met >= set(TAGS.values()), "a property over events that never happen proves nothing of them"
-    assert "several chunks" in PointsMachine.met
+    assert PointsMachine.met >= set(points.TAGS.values()), (
+        "a property over events that never happen proves nothing of them"
+    )
+    assert {"several chunks", "came back and went"} <= PointsMachine.met
 
 
 def test_nothing_can_be_done_to_an_account_that_was_never_opened():

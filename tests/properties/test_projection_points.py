@@ -8,10 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ledger.domain import points
-from ledger.domain.lots import Allocation
-from ledger.domain.programme import DEFAULT_PROGRAMME
+from ledger.domain.levels import RedecideLevels, decide_levels
+from ledger.domain.lots import Allocation, described
+from ledger.domain.programme import DEFAULT_PROGRAMME, Level
+from ledger.domain.redemptions import RestorePoints, decide_restore
 from ledger.errors import CorruptionError, LedgerError
 from projections.points_page import PointsPage
 from projections.projection import LogEvent
@@ -20,7 +23,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class TablesInMemory:
-    """Does to two dicts what COPY and the two MERGE statements do to two tables."""
+    """Does to two dicts what COPY and the three MERGE statements do to two tables."""
 
     def __init__(self):
         self.accounts = {}
@@ -33,14 +36,16 @@ class TablesInMemory:
             rows[tuple(record[:key_length])] = list(record)
 
     async def execute(self, query, *arrays):
-        merge = self.merge_account if "opened_at" in query else self.take
+        merge = {10: self.merge_account, 4: self.take, 6: self.put_back}[len(arrays)]
         rows = list(zip(*arrays, strict=True))
-        assert rows == sorted(rows, key=lambda row: row[:2] if len(row) == 4 else row[:1]), "sorted by key"
+        assert rows == sorted(rows, key=lambda row: row[:1] if len(row) == 10 else row[:2]), "sorted by key"
         return f"MERGE {sum(merge(row) for row in rows)}"
 
     def merge_account(self, row):
-        old = self.accounts.setdefault((row[0],), [row[0], 0, 0, 1, False, 0, 0, row[7]])
+        old = self.accounts.setdefault((row[0],), [row[0], 0, 0, 1, False, 0, 0, row[7], None, 0])
         old[1:7] = [was if new is None else new for was, new in zip(old[1:7], row[1:7], strict=True)]
+        old[8] = old[8] if row[8] is None else row[8]
+        old[9] += row[9]
         return 1
 
     def take(self, row):
@@ -49,17 +54,37 @@ class TablesInMemory:
         if lot is None:
             return 0
         lot[3] -= amount
-        lot[6] = position
+        lot[5] = position
         assert lot[3] >= 0, "a check constraint"
         if lot[3] == 0:
             del self.lots[user_id, lot_id]
         return 1
+
+    def put_back(self, row):
+        user_id, lot_id, amount, position, points_, expires_at = row
+        lot = self.lots.get((user_id, lot_id))
+        if lot is not None:
+            lot[3] += amount
+            lot[5] = position
+        elif amount > 0:
+            self.lots[user_id, lot_id] = [user_id, lot_id, points_, amount, expires_at, position]
+        return 1
+
+
+def a_referral(user_id, state, amount, now):
+    if not state.exists:
+        return []
+    return [
+        points.ReferralCodeAssigned(user_id, f"CODE{amount}", now),
+        points.ReferralSignedUp(user_id, f"friend-{amount}", "CODE", now),
+    ][amount % 2 :]
 
 
 def a_history(seed, length):
     """Random commands of three members, decided by the rules; the events as the log has them, and the states."""
     chance = random.Random(seed)
     states = {f"user-{n}": points.PointsAccount() for n in range(3)}
+    redeemed = {user_id: [] for user_id in states}
     log = []
     now = START
     for _ in range(length):
@@ -68,6 +93,11 @@ def a_history(seed, length):
         now += timedelta(hours=chance.randint(1, 40))
         amount = chance.randint(1, 900)
         deadline = chance.choice([None, now + timedelta(days=chance.randint(1, 20))])
+        spent = redeemed[user_id]
+        returned = spent.pop(chance.randrange(len(spent))) if spent and chance.random() < 0.4 else None
+        other = structs.replace(
+            DEFAULT_PROGRAMME, levels=(Level("low", 1, 0), Level("high", chance.randint(2, 5), 700))
+        )
         decisions = [
             lambda u=user_id, s=state: points.decide_open(points.OpenAccount(u), s),
             lambda u=user_id, s=state, a=amount, d=deadline, t=now: points.decide_earn(
@@ -78,13 +108,20 @@ def a_history(seed, length):
             lambda u=user_id, s=state, t=now: points.decide_expire(points.ExpireLots(u), s, t),
             lambda u=user_id, s=state, t=now: points.decide_lock(points.LockAccount(u, "r"), s, t),
             lambda u=user_id, s=state, t=now: points.decide_unlock(points.UnlockAccount(u, "r"), s, t),
+            lambda u=user_id, s=state, o=other, t=now: decide_levels(RedecideLevels(u), s, o, t),
+            lambda u=user_id, s=state, a=amount, t=now: a_referral(u, s, a, t),
         ]
         try:
-            events = chance.choices(decisions, weights=[1, 6, 3, 1, 1, 0.3, 1])[0]()
+            if returned is None:
+                events = chance.choices(decisions, weights=[1, 6, 3, 1, 1, 0.3, 1, 0.5, 1])[0]()
+            else:
+                events = decide_restore(RestorePoints(user_id, "p", returned), state, now)
         except LedgerError:
             continue
         for event in events:
-            states[user_id] = points.evolve(state, event)
+            if isinstance(event, points.PointsSpent):
+                spent.append(described(states[user_id].chunks, event.allocation))
+            states[user_id] = state = points.evolve(states[user_id], event)
             log.append(LogEvent(len(log) + 1, f"account-{user_id}", state.version, "points", now, event, b""))
     return log, states
 
@@ -108,9 +145,19 @@ def test_rows_do_not_depend_on_where_pages_are_cut(seed, length, cuts):
     for (user_id,), row in tables.accounts.items():
         state = states[user_id]
         assert row[1:6] == [state.balance, state.lifetime, state.tier, state.locked, state.version]
+        assert row[8:] == [state.referral_code or None, state.referrals]
         live = {(lot.lot_id, lot.points, lot.remaining, lot.expires_at) for lot in state.live_lots()}
         assert {tuple(lot[1:5]) for key, lot in tables.lots.items() if key[0] == user_id} == live
         assert row[1] == sum(lot[2] for lot in live)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60))
+def test_every_row_is_the_same_whether_pages_hold_one_event_or_all(seed, length):
+    log, _ = a_history(seed, length)
+    one_by_one = asyncio.run(project(log, range(len(log))))
+    at_once = asyncio.run(project(log, []))
+    assert one_by_one.accounts == at_once.accounts
+    assert one_by_one.lots == at_once.lots
 
 
 def test_taking_from_a_lot_that_is_not_there_is_corruption():

@@ -25,7 +25,7 @@ def running(tmp_path_factory) -> Iterator[RunningLedger]:
 def test_help_names_every_command():
     answer = ledger("--help")
     assert answer.returncode == 0
-    for name in ("up", "serve", "work", "project", "migrate", "token", "doctor", "import"):
+    for name in ("up", "serve", "work", "project", "programme", "migrate", "token", "doctor", "import"):
         assert f"\n  {name} " in answer.stdout
 
 
@@ -73,14 +73,16 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path, c
     assert answer.stderr == f"ledger: {said}\n"
 
 
-@pytest.mark.parametrize("arguments", [("migrate",), ("project", "status"), ("serve",), ("work",)])
+@pytest.mark.parametrize(
+    "arguments", [("migrate",), ("project", "status"), ("programme", "show"), ("serve",), ("work",)]
+)
 def test_where_nothing_runs_one_line_says_what_to_do(tmp_path, arguments):
     answer = ledger(*arguments, LEDGER_DATA=str(tmp_path))
     assert answer.returncode == 1
     assert answer.stderr == f"ledger: no ledger runs in {tmp_path}: start `ledger up`, or set DATABASE_URL.\n"
 
 
-@pytest.mark.parametrize("arguments", [("migrate",), ("project", "status"), ("work",)])
+@pytest.mark.parametrize("arguments", [("migrate",), ("project", "status"), ("programme", "show"), ("work",)])
 def test_a_database_that_is_away_is_one_line(tmp_path, arguments):
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
     answer = ledger(*arguments, LEDGER_DATA=str(tmp_path), DATABASE_URL=nowhere, REDIS_URL="redis://127.0.0.1:1/0")

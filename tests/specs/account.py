@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from ledger.domain import points
-from ledger.domain.lots import lot_order
+from ledger.domain import levels, points, redemptions
+from ledger.domain.lots import RestoredLot, lot_order
 from ledger.domain.points import Allocation, PointsAccount
 from ledger.domain.programme import DEFAULT_PROGRAMME, Programme
 from tests.specs.decider import Decider
@@ -84,6 +84,24 @@ def crossed(level: str, tier: int, minimum: int, *, lifetime: int, at: datetime 
     )
 
 
+def left(
+    level: str, tier: int, now_level: str, now_tier: int, *, lifetime: int, at: datetime = NOW
+) -> points.LevelLeft:
+    return points.LevelLeft(USER, level, tier, now_level, now_tier, lifetime, at)
+
+
+def back(lot: int, amount: int, *, of: int, expires: datetime | None = None) -> RestoredLot:
+    """`amount` goes back to the lot, which began with `of`."""
+    return RestoredLot(lot, amount, of, expires)
+
+
+def restored(
+    amount: int, *, balance: int, to: tuple[RestoredLot, ...], at: datetime = NOW, **more: Any
+) -> points.PointsRestored:
+    more = {"reference": "p-1", "purchase_request_id": "p-1", **more}
+    return points.PointsRestored(user_id=USER, amount=amount, occurred_at=at, lots=to, balance=balance, **more)
+
+
 def locked(reason: str = "suspicion") -> points.AccountLockedByAdmin:
     return points.AccountLockedByAdmin(USER, reason)
 
@@ -131,6 +149,14 @@ def unlock(reason: str = "cleared") -> points.UnlockAccount:
     return points.UnlockAccount(USER, reason)
 
 
+def restore(*lots: RestoredLot) -> redemptions.RestorePoints:
+    return redemptions.RestorePoints(USER, "p-1", lots)
+
+
+def redecide() -> levels.RedecideLevels:
+    return levels.RedecideLevels(USER)
+
+
 # ── the decider ──
 
 
@@ -155,6 +181,10 @@ def decide(
             return points.decide_lock(command, state, now)
         case points.UnlockAccount():
             return points.decide_unlock(command, state, now)
+        case redemptions.RestorePoints():
+            return redemptions.decide_restore(command, state, now)
+        case levels.RedecideLevels():
+            return levels.decide_levels(command, state, programme, now)
         case _:
             raise AssertionError(f"no rule for {command}")
 

@@ -9,14 +9,17 @@ from ledger.domain import points
 from ledger.transactions import transaction_of
 from tests.specs.account import (
     alloc,
+    back,
     crossed,
     day,
     deducted,
     earned,
     expired,
     granted,
+    left,
     locked,
     opened,
+    restored,
     spent,
     unlocked,
 )
@@ -73,8 +76,49 @@ LINES = {
             "metadata": {}, "occurredAt": "2026-06-01T00:00:00Z",
         },
     ),
+    "a spend on a purchase names it": (
+        spent(50, balance=150, of=alloc(lot2=50), reference="p-1", purchase_request_id="p-1"),
+        {
+            "type": "spend", "source": "redemption", "amount": 50, "balance": 150, "description": "", "metadata": {},
+            "reference": "p-1", "purchaseRequestId": "p-1", "occurredAt": "2026-03-01T12:00:00Z",
+        },
+    ),
+    "a referral reward names whose purchase it was for": (
+        earned(
+            100, balance=100, lifetime=100, expires=None, source="referral", reference="u-2", referred_user="u-2"),
+        {
+            "type": "earn", "source": "referral", "amount": 100, "balance": 100, "description": "", "metadata": {},
+            "reference": "u-2", "referredUser": "u-2", "occurredAt": "2026-01-01T00:00:00Z",
+        },
+    ),
+    "a return names the purchase": (
+        restored(50, balance=200, to=(back(2, 50, of=200),)),
+        {
+            "type": "restore", "source": "redemption", "amount": 50, "balance": 200, "metadata": {},
+            "description": "Points returned from p-1", "reference": "p-1", "purchaseRequestId": "p-1",
+            "occurredAt": "2026-03-01T12:00:00Z",
+        },
+    ),
+    "a return says what expires at once": (
+        restored(50, balance=200, to=(back(2, 50, of=200, expires=DEADLINE),), expired=50),
+        {
+            "type": "restore", "source": "redemption", "amount": 50, "balance": 200, "metadata": {},
+            "description": "Points returned from p-1; 50 of them were past their deadline and expired at once",
+            "reference": "p-1", "purchaseRequestId": "p-1", "occurredAt": "2026-03-01T12:00:00Z",
+        },
+    ),
 }  # fmt: skip
-NO_LINE = [opened(), crossed("silver", 2, 1000, lifetime=1000), locked(), unlocked()]
+NO_LINE = [
+    opened(),
+    crossed("silver", 2, 1000, lifetime=1000),
+    left("silver", 2, "bronze", 1, lifetime=1000),
+    locked(),
+    unlocked(),
+    points.ReferralCodeAssigned("u-1", "ABCD2345", DEADLINE),
+    points.ReferrerBound("u-1", "u-2", "ABCD2345", DEADLINE),
+    points.ReferralSignedUp("u-1", "u-2", "ABCD2345", DEADLINE),
+    points.ReferralCompleted("u-1", "u-2", "p-1", 100, DEADLINE),
+]
 
 
 @pytest.mark.parametrize(("event", "line"), LINES.values(), ids=LINES.keys())

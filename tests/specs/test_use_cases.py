@@ -9,7 +9,10 @@ from msgspec import structs
 from ledger import ids
 from ledger.domain import points
 from ledger.domain.points import MAX_POINTS
-from ledger.domain.programme import DEFAULT_PROGRAMME
+from ledger.domain.programme import DEFAULT_PROGRAMME, Level, ReplaceProgramme
+from ledger.domain.purchases import ChangePurchaseStatus, PurchaseRegistered, PurchaseStatusChanged, RegisterPurchase
+from ledger.domain.redemptions import RedeemPoints
+from ledger.domain.referrals import GenerateReferralCode
 from ledger.errors import (
     AccountLocked,
     BalanceTooLarge,
@@ -19,9 +22,11 @@ from ledger.errors import (
     UserNotFound,
     WouldGoBelowZero,
 )
-from ledger.handler import USE_CASES, RegisterMember
+from ledger.handler import USE_CASES, RegisterMember, subject_stream
+from ledger.money import Money
 from ledger.store.codec import category_of
 from ledger.store.port import DirectoryRow
+from ledger.use_cases.points import relevel_key
 from tests.specs.account import (
     NOW,
     USER,
@@ -39,6 +44,7 @@ from tests.specs.account import (
     lock,
     locked,
     opened,
+    redecide,
     spend,
     spent,
     unlock,
@@ -56,6 +62,7 @@ class DictView:
         self.reads: set[str] = set()
         self._events = streams
         self._programme = programme
+        self.taken: set[tuple[str, str]] = set()
 
     def read(self, stream: str):
         self.reads.add(stream)
@@ -66,6 +73,9 @@ class DictView:
         for event in self._events.get(stream, ()):
             state = category.evolve(state, event)
         return state
+
+    def is_taken(self, scope: str, value: str) -> bool:
+        return (scope, value) in self.taken
 
     def version(self, stream: str) -> int:
         self.reads.add(stream)
@@ -81,6 +91,7 @@ def _plain(data):
     return msgspec.to_builtins(data)
 
 
+EASIER = (Level("bronze", 1, 0), Level("silver", 2, 50), Level("gold", 3, 100))
 MEMBER = RegisterMember(USER, "Ada", "https://pictures.example/ada.png")
 RICH = (opened(), granted(100, balance=100, lifetime=100))
 OVERDUE = (opened(), earned(30, balance=30, lifetime=30, expires=day(2, 1)))
@@ -150,6 +161,12 @@ def test_points_move_by(command, history, status, events, about, balance):
     assert (line["id"], line["createdAt"]) == (None, None), "the store stamps both"
 
 
+SOLD = PurchaseRegistered("p-2", USER, "u-2", 1000, "USD", NOW)
+OTHERS = {
+    "account-u-2": (points.AccountOpened("u-2"),),
+    "purchase-p-2": (SOLD,),
+    "purchase-p-3": (SOLD, PurchaseStatusChanged("p-3", USER, "u-2", "pending", "delivered", NOW)),
+}
 READS = {
     "register": (MEMBER, {ACCOUNT}),
     "earn": (earn(5), {ACCOUNT, PROGRAMME}),
@@ -159,12 +176,23 @@ READS = {
     "expire": (expire(), {ACCOUNT}),
     "lock": (lock(), {ACCOUNT}),
     "unlock": (unlock(), {ACCOUNT}),
+    "redecide": (redecide(), {ACCOUNT, PROGRAMME}),
+    "replace the programme": (ReplaceProgramme(DEFAULT_PROGRAMME), {PROGRAMME}),
+    "a new code": (GenerateReferralCode(USER, ("AAAAAAAA", "BBBBBBBB")), {ACCOUNT, "code-AAAAAAAA"}),
+    "register a purchase": (
+        RegisterPurchase("p-1", USER, "u-2", Money(1, "USD")),
+        {"purchase-p-1", ACCOUNT, "account-u-2"},
+    ),
+    "cancel": (ChangePurchaseStatus("p-2", "cancelled"), {"purchase-p-2"}),
+    "complete": (ChangePurchaseStatus("p-3", "completed"), {"purchase-p-3", ACCOUNT, PROGRAMME}),
+    "redeem": (RedeemPoints(USER, 5, "p-2"), {"purchase-p-2", ACCOUNT, PROGRAMME}),
 }
 
 
 @pytest.mark.parametrize(("command", "streams"), READS.values(), ids=READS.keys())
 def test_the_streams_read_are_those_the_rule_needs(command, streams):
-    _, view = _run(command, *RICH)
+    view = DictView({ACCOUNT: RICH, **OTHERS})
+    USE_CASES[type(command)](view, command, NOW)
     assert view.reads == streams
 
 
@@ -238,3 +266,31 @@ def test_the_programme_that_is_read_is_the_one_that_decides():
     assert events == [
         points.PointsEarned(USER, 42, "review", "ref", NOW, None, 142, 142),
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "stream"),
+    [
+        (ReplaceProgramme(DEFAULT_PROGRAMME), "programme"),
+        (ChangePurchaseStatus("p-1", "active"), "purchase-p-1"),
+        (RedeemPoints(USER, 1, "p-1"), ACCOUNT),
+        (earn(5), ACCOUNT),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_if_match_names_the_version_of_what_the_command_is_about(command, stream):
+    assert subject_stream(command) == stream
+
+
+def test_a_level_job_asks_once_a_version_of_the_programme():
+    keys = {relevel_key(version, user) for version in (1, 2) for user in ("u-1", "u-2")}
+    assert keys == {"relevel-1-u-1", "relevel-1-u-2", "relevel-2-u-1", "relevel-2-u-2"}
+    assert ids.is_visible(relevel_key(2**31, "u" * 64))
+
+
+def test_deciding_levels_again_says_how_far_it_went():
+    easier = structs.replace(DEFAULT_PROGRAMME, levels=EASIER)
+    decision, _ = _run(redecide(), *RICH, programme=easier)
+    assert (decision.status, _plain(decision.data)) == (200, {"userId": USER, "tier": 3, "moved": 2})
+    decision, _ = _run(redecide(), *RICH)
+    assert _plain(decision.data) == {"userId": USER, "tier": 1, "moved": 0}

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from api import examples
+from api.call import Call
 from api.commands import CommandRoute, PathParams
 from api.documented import Documented
 from api.fields import Reason, checked_user_id
@@ -23,11 +24,11 @@ class LockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason
 
 
-def lock_command(body: LockBody, params: PathParams) -> LockAccount:
+def lock_command(body: LockBody, params: PathParams, _call: Call) -> LockAccount:
     return LockAccount(checked_user_id(params["user_id"]), body.reason)
 
 
-def unlock_command(body: LockBody, params: PathParams) -> UnlockAccount:
+def unlock_command(body: LockBody, params: PathParams, _call: Call) -> UnlockAccount:
     return UnlockAccount(checked_user_id(params["user_id"]), body.reason)
 
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from api import examples
+from api.call import Call
 from api.commands import CommandRoute, PathParams
 from api.documented import Documented
 from api.fields import Instant, Metadata, Reason, SignedPoints, UserId, checked_metadata, deadline
@@ -27,7 +28,7 @@ class AddBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     expires_at: Instant | UnsetType | None = UNSET
 
 
-def add_command(body: AddBody, _params: PathParams) -> GrantPoints | DeductPoints:
+def add_command(body: AddBody, _params: PathParams, _call: Call) -> GrantPoints | DeductPoints:
     """A grant or a deduction. A deduction makes no lot, hence has no deadline."""
     occurred_at = optional("occurredAt", body.occurred_at)
     metadata = checked_metadata(body.metadata)

@@ -1,0 +1,149 @@
+"""Purchases as their parties see them: price, discount, status, points. Definition and queries.
+
+Payments are not known here yet, and the answers say so: no payment id, payment status and escrow state `none`.
+Imports `ledger` only. Read next: `purchases_page.py`, which folds them.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ledger import ids
+from ledger.errors import NotYourPurchase, PurchaseNotFound
+from ledger.money import MoneyText, money_text
+from projections.audit_trail import COUNTED_AT_MOST
+from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.projection import Page, Table, table_names
+from projections.purchases_page import PURCHASES, PurchasesPage
+from projections.read_models import Answer, ReadModels
+
+Status = Literal["pending", "pending_payment", "active", "delivery", "delivered", "completed", "cancelled", "refunded"]
+
+
+class Purchases:
+    """One row a purchase."""
+
+    name: ClassVar[str] = "purchases"
+    code_version: ClassVar[int] = 1
+    tables: ClassVar[tuple[Table, ...]] = (PURCHASES,)
+    reads_data: ClassVar[bool] = True
+    reads_metadata: ClassVar[bool] = False
+
+    def page(self, build: int) -> Page:
+        """An empty page for that build's table."""
+        return PurchasesPage(table_names(self, build)["main"])
+
+
+_PURCHASES: Final = Purchases()
+
+
+class PurchaseView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A purchase now. `points_earned` and `points_spent` are the buyer's; `version` is that of its stream."""
+
+    purchase_request_id: str
+    buyer_id: str
+    seller_id: str
+    status: Status
+    price: MoneyText
+    discount: MoneyText
+    amount_due: MoneyText
+    payment_id: str | UnsetType = UNSET
+    payment_status: Literal["none"] = "none"
+    escrow_state: Literal["none"] = "none"
+    hold: bool = False
+    points_earned: int
+    points_spent: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_ONE: Final = "SELECT * FROM {main} WHERE purchase_id = $1"
+# Buyer and seller differ, so a purchase is found by one side alone; each side has its index in the order of the list.
+_OF_PARTY: Final = """(
+  SELECT * FROM {main} WHERE buyer_id = $4 UNION ALL SELECT * FROM {main} WHERE seller_id = $4
+)"""
+
+
+async def get_purchase(
+    models: ReadModels, purchase_id: str, party: str | None = None, *, min_position: int = 0
+) -> Answer[PurchaseView]:
+    """The purchase, for anybody or for that party alone. `PurchaseNotFound`, `NotYourPurchase`."""
+    found = await models.read(
+        _PURCHASES, _ONE, purchase_id, min_position=min_position, stream=ids.purchase_stream(purchase_id)
+    )
+    if not found.rows:
+        raise PurchaseNotFound(f"No purchase {purchase_id}.")
+    purchase = _view(found.rows[0])
+    if party is not None and party not in (purchase.buyer_id, purchase.seller_id):
+        raise NotYourPurchase(f"Purchase {purchase_id} is not yours.")
+    return Answer(purchase, found.position, purchase.version, found.meta())
+
+
+async def list_purchases(
+    models: ReadModels,
+    party: str | None = None,
+    *,
+    status: str | None = None,
+    page: int = 1,
+    limit: int = 20,
+    sort_order: SortOrder = "desc",
+    after: str | None = None,
+    min_position: int = 0,
+) -> Answer[Slice[PurchaseView]]:
+    """Purchases in the order of their registration: those of a party, buyer or seller, or all.
+
+    `after` is the cursor of the page before and takes the place of `page`. `total` is exact up to `COUNTED_AT_MOST`.
+    """
+    start = (0 if sort_order == "asc" else 2**63 - 1) if after is None else position_of(after, sort_order)
+    found = await models.read(
+        _PURCHASES,
+        _list_query(of_party=party is not None, by_status=status is not None, order=sort_order),
+        start,
+        limit + 1,  # one more tells whether there is a next page
+        0 if after is not None else (page - 1) * limit,
+        *(value for value in (party, status) if value is not None),
+        min_position=min_position,
+    )
+    rows = [row for row in found.rows[:limit] if row["purchase_id"] is not None]
+    cursor = cursor_after(rows[-1]["registered"], sort_order) if len(found.rows) > limit else None
+    answer = Slice([_view(row) for row in rows], found.rows[0]["total"], page, limit, cursor)
+    return Answer(answer, found.position, 0, {**found.meta(), **answer.meta()})
+
+
+def _list_query(*, of_party: bool, by_status: bool, order: SortOrder) -> str:
+    """The filters that are given, and no others, so that each finds its index. Built from literals of this file."""
+    source = _OF_PARTY if of_party else "{main}"
+    where = f"t.status = ${5 if of_party else 4}" if by_status else "true"
+    beyond = ">" if order == "asc" else "<"
+    return f"""
+SELECT n.total, p.*
+FROM (
+  SELECT count(*) AS total FROM (SELECT 1 FROM {source} AS t WHERE {where} LIMIT {COUNTED_AT_MOST}) AS c
+) AS n
+LEFT JOIN LATERAL (
+  SELECT t.* FROM {source} AS t WHERE {where} AND t.registered {beyond} $1
+  ORDER BY t.registered {order} LIMIT $2 OFFSET $3
+) AS p ON true
+ORDER BY p.registered {order}
+"""
+
+
+def _view(row: Any) -> PurchaseView:
+    currency = row["currency"]
+    return PurchaseView(
+        purchase_request_id=row["purchase_id"],
+        buyer_id=row["buyer_id"],
+        seller_id=row["seller_id"],
+        status=row["status"],
+        price=money_text(row["price_minor"], currency),
+        discount=money_text(row["discount_minor"], currency),
+        amount_due=money_text(row["price_minor"] - row["discount_minor"], currency),
+        points_earned=row["points_earned"],
+        points_spent=row["points_spent"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
