@@ -166,8 +166,11 @@ class Handler:
 
 
 def _outcome(outcome: Answer | BaseException) -> Answer | LedgerError:
-    if isinstance(outcome, Answer | LedgerError):
+    if type(outcome) is Answer:  # isinstance on a Struct goes through a Python ABC
         return outcome
+    if isinstance(outcome, LedgerError):
+        return outcome
+    assert isinstance(outcome, BaseException), "an outcome is an answer or an error"
     raise outcome
 
 

@@ -33,6 +33,7 @@ LEFT JOIN LATERAL (
            array_agg(o.data) AS datas, array_agg(o.hash) AS hashes
     FROM (SELECT v.version, v.type, v.data, v.hash FROM ledger.events v
           WHERE v.stream = s.stream AND v.version > coalesce(p.version, 0) AND v.position > coalesce(p.position, 0)
+            AND v.position <= h.position  -- leaves out the empty partitions ahead
           ORDER BY v.version) AS o
   ) AS e ON true
   WHERE p.stream IS NOT NULL OR e.versions IS NOT NULL

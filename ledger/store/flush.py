@@ -129,6 +129,20 @@ class Flush:
         self.decided.append(decided)
         return decided
 
+    def probe(self, works: Sequence[Work]) -> str | None:
+        """Which stream these works are missing, if any; decided for that alone, and forgotten."""
+        written, claimed, decided, links = self.written, dict(self._claimed), len(self.decided), len(self._claim_links)
+        self.written = _Layer(written)
+        try:
+            for work in works:
+                self.decide(work)
+        except Cold as missing:
+            return missing.stream
+        finally:
+            self.written, self._claimed = written, claimed
+            del self.decided[decided:], self._claim_links[links:]
+        return None
+
     def _known(self, work: Work, meaning: Answer | LedgerError) -> Decided:
         decided = Decided(work, ())
         decided.error = meaning if isinstance(meaning, LedgerError) else None

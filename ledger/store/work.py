@@ -97,7 +97,7 @@ def stored_answer(status: int, data: Any) -> bytes:
 def stamped(data: Any, first_position: int, recorded_at: Any) -> Any:
     """The answer's data with the position and time the store gave (in place)."""
     transaction = getattr(data, "transaction", None)
-    if isinstance(transaction, Transaction):
+    if type(transaction) is Transaction:  # isinstance on a Struct goes through a Python ABC
         transaction.stamp(first_position, recorded_at)
     return data
 
