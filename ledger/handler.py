@@ -4,7 +4,7 @@ Load → decide → append in the committer's hands; keys, conflicts and repeats
 Read next: `domain/points.py` for the rules, `store/committer.py` for the append.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -71,12 +71,20 @@ def register_member(view: View, command: RegisterMember, _now: datetime) -> Deci
     )
 
 
+def earn_claim(user_id: str, source: str, reference: str) -> ClaimOnce:
+    """What may be earned once."""
+
+    def refusal() -> AlreadyEarned:
+        return AlreadyEarned(f"{source} {reference} was already earned by {user_id}.")
+
+    return ClaimOnce("earn", f"{user_id}/{source}/{reference}", refusal)
+
+
 def earn_points(view: View, command: points.EarnPoints, now: datetime) -> Decision:
     """One earn per (user, source, reference)."""
     stream = ids.account_stream(command.user_id)
     events = points.decide_earn(command, view.read(stream), view.read(ids.PROGRAMME_STREAM), now)
-    refusal = AlreadyEarned(f"{command.source} {command.reference} was already earned by {command.user_id}.")
-    claim = ClaimOnce("earn", f"{command.user_id}/{command.source}/{command.reference}", refusal)
+    claim = earn_claim(command.user_id, command.source, command.reference)
     return Decision(201, _transaction_answer(events, points.PointsEarned), [(stream, events)], [claim])
 
 
@@ -143,9 +151,9 @@ class Handler:
         """The committer is started and stopped by whoever made it."""
         self._committer = committer
 
-    async def handle(self, command: Any, origin: Origin) -> Answer:
+    def handle(self, command: Any, origin: Origin) -> Coroutine[Any, Any, Answer]:
         """Do it once, durably, or raise the `LedgerError` it is refused with. A known key replays its answer."""
-        return await self._committer.submit(_work(command, origin))
+        return self._committer.submit(_work(command, origin))
 
     async def handle_each(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer | LedgerError]:
         """Do each on its own; the outcomes in order."""
@@ -157,7 +165,7 @@ class Handler:
         group = Group()
         works = [_work(command, origin, group) for command, origin in commands]
         answers = [_outcome(outcome) for outcome in await self._committer.submit_group(works)]
-        if group.refusal is not None:
+        if group.refusal is not None and answers[group.refusal[0]] is group.refusal[1]:
             return group.refusal
         done = [answer for answer in answers if isinstance(answer, Answer)]
         if len(done) < len(answers):

@@ -217,12 +217,14 @@ async def _all_or_none(call: Call, prepared: list[_Prepared]) -> Reply:
 
 
 async def _each(call: Call, prepared: list[_Prepared]) -> Reply:
-    commands = [(item.command, item.outcome) for item in prepared if isinstance(item.outcome, Origin)]
+    commands = [
+        (item.command, item.outcome) for item in prepared if type(item.outcome) is Origin
+    ]  # isinstance on a Struct is slow
     decided = iter(await call.resources.handler.handle_each(commands))
     outcomes = [item.outcome if isinstance(item.outcome, LedgerError) else next(decided) for item in prepared]
     if all(isinstance(outcome, Unavailable) for outcome in outcomes):
         raise next(outcome for outcome in outcomes if isinstance(outcome, Unavailable))
-    done = sum(isinstance(outcome, Answer) for outcome in outcomes)
+    done = sum(type(outcome) is Answer for outcome in outcomes)
     return _done(call, prepared, outcomes, f"{done} of {len(outcomes)} items done.")
 
 

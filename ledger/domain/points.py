@@ -469,8 +469,10 @@ def _deadline(expires_at: datetime | None, occurred_at: datetime) -> datetime | 
 def _expiries(state: PointsAccount, user_id: str, now: datetime) -> list[PointsExpired]:
     """One event per overdue lot, recorded before whatever else happens to an existing account."""
     _check_exists(state, user_id)
+    events: list[PointsExpired] = []
+    if not state.chunks or (first := state.chunks[0][0].expires_at) is None or first > now:
+        return events
     balance = state.balance
-    events = []
     for lot in overdue_lots(state.chunks, now):
         balance -= lot.remaining
         events.append(PointsExpired(user_id, lot.lot_id, lot.remaining, lot.expires_at or now, balance))
@@ -482,11 +484,11 @@ def _with_new_lot(
 ) -> list[Event]:
     """The new lot, every level its points cross, and its expiry where the deadline is already past (imports)."""
     events: list[Event] = [added]
-    events.extend(
+    events += [
         LevelCrossed(added.user_id, level.name, level.tier, level.min_points, added.lifetime, added.occurred_at)
         for level in levels
         if level.tier > tier and level.is_active and level.min_points <= added.lifetime
-    )
+    ]
     if added.expires_at is not None and added.expires_at <= now:
         balance = added.balance - added.amount
         events.append(PointsExpired(added.user_id, lot_id, added.amount, added.expires_at, balance))

@@ -222,7 +222,8 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
     if state == "LG001":
         return StoreRewoundError(str(error))
-    if state[:2] in _UNANSWERED:
+    # A demoted leader and a log that has run out of partitions are for the operator to mend: until then, send again.
+    if state[:2] in _UNANSWERED or state == "25006" or (state == "23514" and "no partition" in str(error)):
         return AmbiguousAppendError(str(error))
     return RejectedAppendError(str(error))
 

@@ -40,6 +40,7 @@ SMALL_BATCH: Final = 16
 """So many commands are not worth splitting: an append costs as much as ten of them by itself."""
 RESEND_PAUSE_SECONDS: Final = 0.05
 CLIENT_PATIENCE_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 12.0
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class Committer(Intake):
         self._cache = StreamCache(cache_limit)
         self._batch_limit = batch_limit
         self._known = 0
+        self._lost: list[Unit] = []
         self._flusher: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
         self.flushes = 0
@@ -75,6 +77,8 @@ class Committer(Intake):
         self._closed = True
         self._wake.set()
         if self._flusher is not None:
+            await asyncio.wait([self._flusher], timeout=STOP_SECONDS)
+            self._flusher.cancel()  # the database is away: whoever still waits repeats with the same key
             await asyncio.wait([self._flusher])
 
     @property
@@ -100,7 +104,8 @@ class Committer(Intake):
             self._cache.clear()
             for work in [*self._in_flight.values()]:
                 self._settle(work, StoreUnavailable("This process has stopped taking commands."))
-            raise
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     async def _pipeline(self) -> None:
         """While one append is under way, the next one is decided on top of it, as if it were confirmed already."""
@@ -115,6 +120,8 @@ class Committer(Intake):
                 if draft is not None and not draft.flush.outlives(shaken):
                     self._put_back(draft.units)
                     draft = None
+                self._put_back(self._lost)  # in front: they are older
+                self._lost = []
             if self._queue and not self.is_starved:
                 if draft is None:
                     draft = _Draft(Flush(self._cache, None if sent is None else sent.flush.written))
@@ -202,6 +209,8 @@ class Committer(Intake):
             await self._halve(units, error)
         else:
             self._conclude(flush, outcome, units, resent=resent)
+            self._put_back(self._lost)
+            self._lost = []
 
     async def _attempt_locked(self, units: list[Unit]) -> tuple[Flush, Appended, bool]:
         """Load, decide and append under the head lock: nothing can move meanwhile."""
@@ -267,7 +276,7 @@ class Committer(Intake):
     # concluding
 
     def _conclude(self, flush: Flush, outcome: Appended, units: Sequence[Unit], *, resent: bool) -> set[str] | None:
-        """Merge, answer the good units, put back what must be decided again. Returns as `Flush.merge` does."""
+        """Merge, answer the good units, note as lost what must be decided again. Returns as `Flush.merge` does."""
         shaken = flush.merge(outcome, self._cache)
         if resent:
             self._cache.clear()
@@ -300,7 +309,7 @@ class Committer(Intake):
                 again[id(work)] = (work,)
             else:
                 again[id(work.group)] = groups[work.group]
-        self._put_back([*again.values()])
+        self._lost += again.values()
         return None if resent else shaken
 
 

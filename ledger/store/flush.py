@@ -187,12 +187,12 @@ class Flush:
         for claim in decision.claims:
             fact = (claim.scope, claim.value)
             if work.taken is not None and fact in work.taken:
-                raise claim.refusal
+                raise claim.refusal()
             first = self._claimed.get(fact)
             if first is not None:
                 # Refused only if the first one really gets it: the two share a unit.
                 self._claim_links.append((first, len(self.decided)))
-                raise claim.refusal
+                raise claim.refusal()
             claims.append(Claim(*fact, digest_of(*fact)))
         for made in claims:
             self._claimed[made.scope, made.value] = len(self.decided)
