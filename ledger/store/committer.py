@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-import msgspec
 import structlog
 
 from ledger.errors import (
@@ -18,7 +17,8 @@ from ledger.errors import (
 )
 from ledger.store.cache import StreamCache
 from ledger.store.codec import category_of
-from ledger.store.flush import Cold, Flush
+from ledger.store.drafting import Behind, Draft, Sent, decide_in_order
+from ledger.store.flush import Flush
 from ledger.store.folding import folded
 from ledger.store.intake import Intake, Unit
 from ledger.store.port import (
@@ -109,8 +109,8 @@ class Committer(Intake):
 
     async def _pipeline(self) -> None:
         """While one append is under way, the next one is decided on top of it, as if it were confirmed already."""
-        sent: _Sent | None = None
-        draft: _Draft | None = None
+        sent: Sent | None = None
+        draft: Draft | None = None
         while True:
             # Cleared before looking: whatever arrives from here on sets it again.
             self._wake.clear()
@@ -124,7 +124,7 @@ class Committer(Intake):
                 self._lost = []
             if self._queue and not self.is_starved:
                 if draft is None:
-                    draft = _Draft(Flush(self._cache, None if sent is None else sent.flush.written))
+                    draft = Draft(Flush(self._cache, None if sent is None else sent.flush.written))
                 self._fill(draft, idle=sent is None)
             if sent is not None:
                 await self._wake.wait()
@@ -137,7 +137,7 @@ class Committer(Intake):
             else:
                 await self._wake.wait()
 
-    def _fill(self, draft: "_Draft", *, idle: bool) -> None:
+    def _fill(self, draft: Draft, *, idle: bool) -> None:
         """Decide what is waiting, up to the limit. On an idle pipeline only half: the rest is decided meanwhile."""
         room = self._batch_limit - draft.size
         if idle:
@@ -147,9 +147,9 @@ class Committer(Intake):
             room -= len(unit)
             draft.size += len(unit)
             draft.units.append(unit)
-            _decide(draft.flush, unit, draft.behind)
+            decide_in_order(draft.flush, unit, draft.behind)
 
-    async def _send(self, draft: "_Draft") -> "_Sent | None":
+    async def _send(self, draft: Draft) -> Sent | None:
         """Load what the draft lacks, and set its append going; None if it had to be put back."""
         try:
             await self._warm(draft.flush, draft.behind, self._store)
@@ -164,9 +164,9 @@ class Committer(Intake):
         batch = draft.flush.batch(self._known)
         append = asyncio.ensure_future(self._store.append(batch))
         append.add_done_callback(lambda _: self._wake.set())
-        return _Sent(draft.flush, draft.units, batch, append)
+        return Sent(draft.flush, draft.units, batch, append)
 
-    async def _concluded(self, sent: "_Sent") -> set[str] | None:
+    async def _concluded(self, sent: Sent) -> set[str] | None:
         """Merge and answer what was sent; the streams on which nothing may have been decided since (None: any)."""
         try:
             outcome = sent.append.result()
@@ -221,7 +221,7 @@ class Committer(Intake):
                 async with self._store.locked() as appender:
                     behind: Behind = []
                     for unit in units:
-                        _decide(flush, unit, behind)
+                        decide_in_order(flush, unit, behind)
                     await self._warm(flush, behind, appender)
                     batch = flush.batch(self._known)
                     outcome = await appender.append(batch)
@@ -262,7 +262,7 @@ class Committer(Intake):
         finally:
             timer.cancel()
 
-    async def _warm(self, flush: Flush, behind: "Behind", appender: Appender) -> None:
+    async def _warm(self, flush: Flush, behind: Behind, appender: Appender) -> None:
         """Load the streams that units were missing, and decide those; again while they miss another."""
         while behind:
             streams = sorted({missing for _, missing in behind if missing is not None})
@@ -271,7 +271,7 @@ class Committer(Intake):
             units = [unit for unit, _ in behind]
             behind = []
             for unit in units:
-                _decide(flush, unit, behind)
+                decide_in_order(flush, unit, behind)
 
     # concluding
 
@@ -311,43 +311,3 @@ class Committer(Intake):
                 again[id(work.group)] = groups[work.group]
         self._lost += again.values()
         return None if resent else shaken
-
-
-Behind = list[tuple[Unit, str | None]]
-"""Units that wait for a stream to be loaded (named), and those behind them, which must not overtake."""
-
-
-class _Draft:
-    """A flush being decided while another append is under way."""
-
-    __slots__ = ("behind", "flush", "size", "units")
-
-    def __init__(self, flush: Flush) -> None:
-        self.flush = flush
-        self.units: list[Unit] = []
-        self.size = 0
-        self.behind: Behind = []
-
-
-class _Sent(msgspec.Struct, frozen=True):
-    """A flush whose append is under way."""
-
-    flush: Flush
-    units: list[Unit]
-    batch: AppendBatch
-    append: "asyncio.Future[Appended]"
-
-
-def _decide(flush: Flush, unit: Unit, behind: Behind) -> None:
-    """Decide one unit; if it reads a stream that is not at hand, or one before it does, it stays behind."""
-    if behind:
-        # Commands keep their order: this one is only asked what it will be missing, so that one load serves all.
-        behind.append((unit, flush.probe(unit)))
-        return
-    try:
-        if unit[0].group is None:
-            flush.decide(unit[0])
-        else:
-            flush.decide_group(unit)
-    except Cold as missing:
-        behind.append((unit, missing.stream))
