@@ -1,7 +1,7 @@
 """Up to a thousand commands in one request: all or none, or each on its own.
 
 Every item carries its key, in the same space as the header keys of the caller. What makes two items the same is the
-canonical JSON of the item (names sorted, defaults left out) under `POST /api/points/batch`: an item may be
+canonical JSON of the item (fields in their order, names within metadata sorted, defaults left out) under `POST /api/points/batch`: an item may be
 sent again in another batch, in another order, with other blanks. Whether the batch is atomic does not count.
 Read next: `points.py` for the single commands.
 """
@@ -181,7 +181,7 @@ _COMMAND_OF: Final[Mapping[type, Callable[[Any], Any]]] = {
 }
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope)
 _decode_item: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Item)
-_canonical: Final = msgspec.json.Encoder(order="sorted").encode
+_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class _Prepared(msgspec.Struct):

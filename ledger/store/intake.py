@@ -6,11 +6,12 @@ A unit is what happens together: one command, or a group. Read next: `committer.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from ledger.decision import Answer
 from ledger.errors import DuplicateBatchKey, Overloaded, StoreUnavailable, Unavailable
-from ledger.store.work import Work
+from ledger.store.work import Countdown, Slot, Work
 
 PATIENCE: Final = 2
 """After so many conflicts a command is decided under the head lock, so that no process starves."""
@@ -53,18 +54,25 @@ class Intake:
 
     async def submit_each(self, works: Sequence[Work]) -> list[Answer | BaseException]:
         """The outcomes of works that have nothing to do with each other, in order."""
-        waiting: list[asyncio.Future[Answer]] = []
-        for work in works:
+        if not works:
+            return []
+        countdown = Countdown(len(works))
+        for work, slot in zip(works, countdown.slots, strict=True):
             if (work.caller, work.key) in self._in_flight:
-                waiting.append(asyncio.ensure_future(self.submit(work)))
+                following = asyncio.ensure_future(self.submit(work))
+                following.add_done_callback(partial(_hand_over, slot))
                 continue
             try:
-                waiting += self._admit((work,))
+                self._check_room(1)
             except Unavailable as refusal:
-                refused: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-                refused.set_exception(refusal)
-                waiting.append(refused)
-        return await asyncio.gather(*waiting, return_exceptions=True)
+                slot.set_exception(refusal)
+            else:
+                work.future = slot
+                self._enqueue((work,))
+        await countdown.done
+        outcomes = [slot.outcome for slot in countdown.slots if slot.outcome is not None]
+        countdown.slots.clear()  # no cycle stays behind for a collector that runs rarely
+        return outcomes
 
     async def submit_group(self, works: Sequence[Work]) -> list[Answer | BaseException]:
         """The outcomes of works of one group, which happen all or none; `group.refusal` names the first refusal."""
@@ -74,21 +82,28 @@ class Intake:
             await _outcome_of(busy[0])
         return await asyncio.gather(*self._admit(works), return_exceptions=True)
 
-    def _admit(self, works: Sequence[Work]) -> "list[asyncio.Future[Answer]]":
+    def _admit(self, works: Unit) -> "list[asyncio.Future[Answer]]":
+        self._check_room(len(works))
+        create_future = asyncio.get_running_loop().create_future
+        futures: list[asyncio.Future[Answer]] = []
+        for work in works:
+            work.future = future = create_future()
+            futures.append(future)
+        self._enqueue(works)
+        return futures
+
+    def _check_room(self, count: int) -> None:
         if self._closed:
             raise StoreUnavailable("This process takes no commands any more.")
-        if self._waiting + len(works) > self._queue_limit:
+        if self._waiting + count > self._queue_limit:
             raise Overloaded(f"{self._waiting} commands are waiting.")
-        create_future = asyncio.get_running_loop().create_future
-        futures = []
-        for work in works:
-            work.future = create_future()
-            futures.append(work.future)
+
+    def _enqueue(self, unit: Unit) -> None:
+        for work in unit:
             self._in_flight[work.caller, work.key] = work
-        self._waiting += len(works)
-        self._queue.append(works)
+        self._waiting += len(unit)
+        self._queue.append(unit)
         self._wake.set()
-        return futures
 
     def _pop(self) -> Unit:
         unit = self._queue.popleft()
@@ -122,3 +137,11 @@ async def _outcome_of(work: Work) -> Answer | BaseException:
         return await future
     except Exception as error:  # a refusal, a rejection or a bug: it is the other request's, which may not be ours
         return error
+
+
+def _hand_over(slot: Slot, following: "asyncio.Task[Answer]") -> None:
+    error = following.exception()
+    if error is None:
+        slot.set_result(following.result())
+    else:
+        slot.set_exception(error)
