@@ -1,7 +1,7 @@
 """The cells over HTTP: one service with the projector and one without, each with one API process and with two.
 
 Each has its own database and keeps running, idle, while others are measured: starting anew would measure cold caches.
-Read next: `client.py`, `service.py`.
+Read next: `client.py`, `running_service.py`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +15,7 @@ from benchmarks.client import Ask
 from benchmarks.cluster import SEEDED, Cluster
 from benchmarks.in_process import JUDGED_IN_FLIGHT
 from benchmarks.load import Measured
-from benchmarks.service import Service
+from benchmarks.running_service import Service
 
 OPEN_LOOP_SHARE: Final = 0.7
 BATCHES_IN_FLIGHT: Final = (1, 8, JUDGED_IN_FLIGHT)

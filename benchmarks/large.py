@@ -20,8 +20,8 @@ from benchmarks.http_cells import asked, loaded, warmed
 from benchmarks.importing import import_file, write_file
 from benchmarks.in_process import CACHE_STREAMS, JUDGED_IN_FLIGHT
 from benchmarks.load import ACCOUNTS, Measured
+from benchmarks.running_service import Service
 from benchmarks.seeding import seed
-from benchmarks.service import Service
 
 EVENTS: Final = 10_000_000
 MEMBERS: Final = 1_000_000
