@@ -102,7 +102,10 @@ def decode_body(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     except RecursionError:
         raise MalformedBody("The body is nested too deeply.") from None
     if _SUSPECT(body):
-        refuse_control_characters(value)
+        try:
+            refuse_control_characters(value)
+        except RecursionError:  # the decoder goes deeper than a walk in Python can
+            raise MalformedBody("The body is nested too deeply.") from None
     return value
 
 

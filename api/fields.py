@@ -16,6 +16,8 @@ from ledger.ids import ID_PATTERN, VISIBLE_PATTERN, is_id
 
 METADATA_BYTES: Final = 16_384
 """Metadata is written into the event for ever; this much of it is plenty."""
+METADATA_LEVELS: Final = 64
+"""Far less than the decoder can nest here: whoever reads the event later may have less of a stack left."""
 
 UserId = Annotated[
     str, Meta(pattern=ID_PATTERN, description="1-64 characters of A-Z a-z 0-9 _ . : -", examples=["user-42"])
@@ -116,9 +118,20 @@ def checked_purchase_id(text: str) -> str:
 
 
 def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Metadata of a size that may be written into an event."""
-    if metadata and len(msgspec.json.encode(metadata)) > METADATA_BYTES:
-        raise InvalidCommand.field("metadata", f"must be a JSON object of at most {METADATA_BYTES} bytes.")
+    """Metadata of a size and depth that may be written into an event."""
+    if metadata:
+        if len(msgspec.json.encode(metadata)) > METADATA_BYTES:
+            raise InvalidCommand.field("metadata", f"must be a JSON object of at most {METADATA_BYTES} bytes.")
+        level: list[Any] = [metadata]
+        for _ in range(METADATA_LEVELS):
+            level = [
+                part
+                for whole in level
+                for part in (whole.values() if isinstance(whole, dict) else whole)
+                if isinstance(part, dict | list)
+            ]
+        if level:
+            raise InvalidCommand.field("metadata", f"must be nested at most {METADATA_LEVELS} levels deep.")
     return metadata
 
 

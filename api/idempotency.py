@@ -24,8 +24,7 @@ def read_key(call: Call, rule: KeyRule) -> str | None:
         if rule == "required":
             raise IdempotencyKeyRequired("Idempotency-Key is required: 1-255 visible characters, new for each command.")
         return None
-    some_twice = len(call.headers) < len(call.raw_headers)
-    if some_twice and sum(name == b"idempotency-key" for name, _ in call.raw_headers) > 1:
+    if _comes_twice(call, b"idempotency-key"):
         raise InvalidCommand.field("Idempotency-Key", "is given more than once.")
     key = given.decode("latin-1")
     if len(key) >= 2 and key[0] == key[-1] == '"':
@@ -41,7 +40,11 @@ def read_if_match(call: Call) -> int | None:
     A weak or foreign tag never matches (RFC 9110, 13.1.1). A list of tags is refused: a stream has one version.
     """
     given = call.headers.get(b"if-match")
-    if given is None or given.strip() == b"*":
+    if given is None:
+        return None
+    if _comes_twice(call, b"if-match"):
+        raise InvalidCommand.field("If-Match", "is given more than once.")
+    if given.strip() == b"*":
         return None
     if b"," in given:
         raise InvalidCommand.field("If-Match", "must be one ETag or *.")
@@ -49,6 +52,11 @@ def read_if_match(call: Call) -> int | None:
     if strong is None:
         raise StaleVersion(f"If-Match {given.decode('latin-1')[:50]} names no version.")
     return int(strong[1])
+
+
+def _comes_twice(call: Call, header: bytes) -> bool:
+    some_twice = len(call.headers) < len(call.raw_headers)
+    return some_twice and sum(name == header for name, _ in call.raw_headers) > 1
 
 
 def answer_headers(position: int, *, replayed: bool) -> list[Header]:

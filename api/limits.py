@@ -2,17 +2,17 @@
 
 A small limit (100 in 15 minutes) is leased one by one and hence exact; a large one in slices of half a percent, so that
 a busy client costs a round trip to Redis in some hundred requests. If Redis is away, requests go on and are counted.
-`limits` and redis. Read next: `client_address.py`, `gate.py`.
+`limits` for the notation, and redis. Read next: `client_address.py`, `gate.py`.
 """
 
 import asyncio
-from time import time
+from math import ceil
+from time import monotonic
 from typing import Final
 
 import limits
 import structlog
-from limits.aio.storage import RedisStorage
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from api import observability
@@ -26,6 +26,20 @@ SLICES: Final = 200
 LEASES_AT_MOST: Final = 50_000
 REDIS_PAUSE_SECONDS: Final = 1.0
 """After Redis has failed it is left alone for so long: a request must not wait for a time-out each."""
+
+LEASE: Final = """
+local count = redis.call('INCRBY', KEYS[1], ARGV[1])
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then
+    left = tonumber(ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], left)
+end
+return {count, left}
+"""
+"""One step, so that the count and the end are those of one window; in milliseconds, because windows may be short.
+
+A key without an end is new, or it would be counted in for ever: both begin a window.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -49,14 +63,15 @@ class Tier:
 class _Lease:
     """What this process may still let through of one window, and what Redis said was left for everybody."""
 
-    __slots__ = ("asking", "left", "resets_at", "shared", "used_up", "waiting")
+    __slots__ = ("asking", "left", "resets_at", "shared", "used_up", "wanting")
 
     def __init__(self) -> None:
         self.left = 0
         self.shared = 0
         self.resets_at = 0.0
+        """On the monotonic clock, and never later than the window's end in Redis."""
         self.used_up = False
-        self.waiting = 0
+        self.wanting = 0
         self.asking: asyncio.Future[None] | None = None
 
 
@@ -69,9 +84,9 @@ class Limits:
         self._payment = Tier("payment", settings.rate_limit_payment)
         self._by_user = Tier("user", settings.rate_limit_service)
         self._address = ClientAddress(settings.trusted_proxies)
-        self._storage = RedisStorage("async+redis://", implementation="redispy", connection_pool=redis)  # type: ignore[arg-type]  # options are passed through to redis
+        self._lease = Redis(connection_pool=redis).register_script(LEASE)
         self._leases: dict[tuple[str, str], _Lease] = {}
-        self._away_until = 0.0
+        self._away_until = float("-inf")
 
     async def admit(self, call: Call, client: str | None) -> None:
         """Count the call in its tiers and write the headers; raises `TooManyRequests`."""
@@ -94,7 +109,7 @@ class Limits:
         if taken is None:
             return
         lease, admitted = taken
-        wait_seconds = max(1, int(lease.resets_at - time()) + 1)
+        wait_seconds = max(1, ceil(lease.resets_at - monotonic()))
         _add(call.response_headers, b"ratelimit-policy", tier.policy)
         _add(
             call.response_headers,
@@ -116,36 +131,45 @@ class Limits:
             if len(self._leases) >= LEASES_AT_MOST:
                 self._leases = {}  # what was leased and not used is lost to its owner until the window ends
             lease = self._leases[key] = _Lease()
-        while True:
-            now = time()
-            if lease.resets_at > now:
+        if lease.resets_at > monotonic():
+            if lease.left > 0:
+                lease.left -= 1
+                return lease, True
+            if lease.used_up:
+                return lease, False
+        lease.wanting += 1
+        try:
+            while monotonic() >= self._away_until and await self._renew(tier, identity, lease):
+                # The answer counts even if its window has ended on the way here: asking until one is still open could
+                # go on and on, and would use up a slice each time.
                 if lease.left > 0:
                     lease.left -= 1
                     return lease, True
                 if lease.used_up:
                     return lease, False
-            if now < self._away_until or not await self._renew(tier, identity, lease):
-                observability.UNLIMITED.inc()
-                return None
+        finally:
+            lease.wanting -= 1
+        observability.UNLIMITED.inc()
+        return None
 
     async def _renew(self, tier: Tier, identity: str, lease: _Lease) -> bool:
         """Ask Redis for another slice, one question at a time; False if it does not answer."""
         if lease.asking is not None:
-            lease.waiting += 1
             await asyncio.shield(lease.asking)
-            return time() >= self._away_until
+            return monotonic() >= self._away_until
         lease.asking = asyncio.get_running_loop().create_future()
-        wanted, lease.waiting = max(tier.slice, 1 + lease.waiting), 0
+        # What is left of an ended window must not be taken by those who wait, should this question be cancelled.
+        lease.left, lease.used_up = 0, False
+        wanted, asked_at = max(tier.slice, lease.wanting), monotonic()
         try:
             key = tier.item.key_for(tier.name, identity)
-            count = await self._storage.incr(key, tier.window_seconds, wanted)
-            if lease.resets_at <= time() or count == wanted:
-                lease.resets_at = min(float(await self._storage.get_expiry(key)), time() + tier.window_seconds)
+            count, window_left_ms = await self._lease(keys=[key], args=[wanted, tier.window_seconds * 1000])
         except (RedisError, OSError, TimeoutError) as error:
-            self._away_until = time() + REDIS_PAUSE_SECONDS
+            self._away_until = monotonic() + REDIS_PAUSE_SECONDS
             log.warning("rate limits are not counted: Redis is away", error=repr(error))
             return False
         else:
+            lease.resets_at = asked_at + window_left_ms / 1000
             lease.left = max(0, wanted - max(0, count - tier.amount))
             lease.shared = max(0, tier.amount - count)
             lease.used_up = lease.shared == 0

@@ -56,6 +56,14 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._plain = transport
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # duck-typed
 
+    def on_headers_complete(self) -> None:
+        """The head is whole. What still comes as a header is a trailer of a chunked body, which must not pass for one.
+
+        A proxy sets and removes headers, `X-Forwarded-For` among them, and leaves trailers alone (RFC 9110, 6.5.1).
+        """
+        super().on_headers_complete()
+        self.headers = []
+
     def handle_websocket_upgrade(self) -> None:
         """WebSockets write frames when they want: they get the plain transport."""
         self.transport = self._plain

@@ -62,7 +62,7 @@ def document_of(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         "info": {
             "title": "Ledger",
             "version": "1",
-            "summary": "Points and escrowed money of a marketplace, as one append-only log of events.",
+            "summary": "Points of a marketplace, as one append-only log of events.",
             "description": "Every JSON answer is an envelope; `error` is a stable code. A POST that appends events takes "
             "an `Idempotency-Key` and replays its first answer for ever. A write answers `Ledger-Position`; a read waits "
             "for it with `minPosition`.",

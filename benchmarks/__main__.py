@@ -15,15 +15,19 @@ import uvloop
 from rich.console import Console
 
 from benchmarks import machine, report
+from benchmarks.catching_up import cells as catching_up_cells
 from benchmarks.cells import Cell, Results
-from benchmarks.child import Child
 from benchmarks.cluster import SEEDED, Cluster, running_cluster
-from benchmarks.engine import Ask, Kind
+from benchmarks.engine import Kind
 from benchmarks.floor import DATABASE as FLOOR
 from benchmarks.floor import Floor, payload_of
 from benchmarks.http_cells import Services, needed
-from benchmarks.in_process import CACHE_STREAMS, IN_FLIGHT, Engines
-from benchmarks.load import Measured
+from benchmarks.importing import DATABASE as IMPORTED
+from benchmarks.importing import ROUNDS as IMPORTS
+from benchmarks.importing import Imports
+from benchmarks.in_process import IN_FLIGHT, Engines
+from benchmarks.large import EVENTS, compare_sizes
+from benchmarks.seeding import seed
 
 KINDS: Final[tuple[Kind, ...]] = ("uniform", "hot")
 
@@ -37,21 +41,11 @@ def chosen(cells: list[Cell], only: tuple[str, ...]) -> list[Cell]:
     return [cell for cell in cells if cell.name in wanted]
 
 
-async def seed(cluster: Cluster) -> None:
-    """The database all others are copied from: migrated, with every account opened through the engine."""
-    url = await cluster.create_migrated(SEEDED)
-    child = Child("benchmarks.engine", url, str(CACHE_STREAMS))
-    await child.ask(Ask("members"), Measured)
-    await child.ask(Ask("measure", "hot", seconds=0.2), Measured)
-    await child.stop()
-    await cluster.settle(SEEDED)
-
-
 async def bench(cluster: Cluster, console: Console, results: Results, only: tuple[str, ...], quick: bool) -> None:
     """Everything of `make bench`."""
-    rounds, seconds = (1, 1.0) if quick else (3, 3.0)
+    rounds, seconds = (1, 1.0) if quick else (3, 2.5)
     begin = time.monotonic()
-    floor, engines, services = Floor(cluster), Engines(cluster), Services(cluster)
+    floor, engines, services, imports = Floor(cluster), Engines(cluster), Services(cluster), Imports(cluster)
     cells = []
     for kind in KINDS:
         for in_flight in IN_FLIGHT:
@@ -59,6 +53,8 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
             cells += [base, *engines.cells_beside(base, kind, in_flight)]
             cells += services.cells_beside(base, kind, in_flight)
     cells = chosen(cells, only)
+    catching_up = chosen(catching_up_cells(cluster), only)
+    importing = [imports.cell()] if catching_up else chosen([imports.cell()], only)
     names = " ".join(cell.name for cell in cells)
     try:
         await seed(cluster)
@@ -69,24 +65,40 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
         await services.make(needed(cells))
         console.print(f"[dim]ready after {time.monotonic() - begin:.0f} s; payload: {payload}")
         await results.measure(cells, rounds, seconds)
-        await results.measure(services.open_loop_cells(results), 1, seconds * 3)
+        await results.measure(services.open_loop_cells(results), rounds, seconds)
+        # From here on nobody else is at work, and nothing else is kept warm.
+        await services.stop()
+        await engines.stop()
+        if importing:
+            await imports.make()
+            await results.measure(importing, 1 if quick else IMPORTS, 0)
+            await cluster.settle(IMPORTED)
+        await results.measure(catching_up, 1 if quick else 2, 0)
     finally:
         await services.stop()
         await engines.stop()
+    console.print(f"[dim]done after {time.monotonic() - begin:.0f} s")
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One short round: does everything run?")
-@click.option("--only", multiple=True, help="Only cells whose name holds this text (may be given again).")
-def main(quick: bool, only: tuple[str, ...]) -> None:
-    """Measure, print, save."""
-    console = Console(width=150 if not sys.stdout.isatty() else None)
+@click.option("--only", multiple=True, metavar="TEXT", help="Only cells whose name holds this; may be given again.")
+@click.option("--large", is_flag=True, help="Does a command cost more when the log is long? Half an hour.")
+@click.option("--events", default=EVENTS, show_default=True, help="How many events a long log has.")
+def main(quick: bool, only: tuple[str, ...], large: bool, events: int) -> None:
+    """Measure the service against the floor; status 1 if a target is missed."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
     results = Results(console)
     with running_cluster() as cluster:
         found = asyncio.run(machine.facts(cluster))
-        uvloop.run(bench(cluster, console, results, only, quick))
+        uvloop.run(
+            compare_sizes(cluster, console, results, events, quick=quick)
+            if large
+            else bench(cluster, console, results, only, quick)
+        )
     report.show(console, found, results)
-    console.print(f"saved as {report.save(found, results, {'quick': quick, 'only': only})}")
+    options = {"quick": quick, "only": only, "large": large, "events": events if large else None}
+    console.print(f"saved as {report.save(found, results, options)}")
     if not results.all_reached:
         sys.exit(1)
 

@@ -2,7 +2,7 @@
 
 Closed loop: so many requests in flight, each answer sends the next. Open loop: requests are due at a constant rate
 whatever the service does, and their time counts from when they were due, so that a stall is paid by all it delays.
-Read next: `load.py`, `service.py`.
+Read next: `load.py`, `running_service.py`.
 """
 
 import asyncio

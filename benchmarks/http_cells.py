@@ -1,11 +1,11 @@
 """The cells over HTTP: one service with the projector and one without, each with one API process and with two.
 
 Each has its own database and keeps running, idle, while others are measured: starting anew would measure cold caches.
-Read next: `client.py`, `service.py`.
+Read next: `client.py`, `running_service.py`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from benchmarks.client import Ask
 from benchmarks.cluster import SEEDED, Cluster
 from benchmarks.in_process import JUDGED_IN_FLIGHT
 from benchmarks.load import Measured
-from benchmarks.service import Service
+from benchmarks.running_service import Service
 
 OPEN_LOOP_SHARE: Final = 0.7
 BATCHES_IN_FLIGHT: Final = (1, 8, JUDGED_IN_FLIGHT)
@@ -65,15 +65,12 @@ class Services:
         }
 
     async def make(self, variants: Sequence[Variant]) -> None:
-        """Start these variants and warm their caches: every account is earned to once."""
+        """Start these variants and warm their caches."""
         for variant in variants:
             service = self._services[variant]
             await self._cluster.create(variant.database, template=SEEDED)
             await service.start()
-            found = await self._client.ask(self._ask(service, "batch", "each", WARM_IN_FLIGHT, 0), Measured)
-            if found.errors:
-                raise RuntimeError(found.note)
-            await service.caught_up()
+            await warmed(self._client, service)
             await self._cluster.settle(variant.database)
 
     async def stop(self) -> None:
@@ -130,17 +127,31 @@ class Services:
         service = self._services[variant]
 
         async def measure(seconds: float) -> Measured:
-            before = service.cpu_seconds()
-            found = await self._client.ask(self._ask(service, shape, kind, in_flight, seconds, rate), Measured)
-            cpu = service.cpu_seconds() - before
-            lag = await service.caught_up()
-            parts = [found.note, f"client CPU {found.client_cpu:.2f}", f"API CPU {cpu / found.seconds:.2f}", lag]
-            found.note = ", ".join(filter(None, parts))
-            return found
+            ask = asked(service, shape=shape, kind=kind, in_flight=in_flight, seconds=seconds, rate=rate)
+            return await loaded(self._client, service, ask)
 
         return measure
 
-    @staticmethod
-    def _ask(service: Service, shape: str, kind: str, in_flight: int, seconds: float, rate: float = 0.0) -> Ask:
-        fields = {"shape": shape, "kind": kind, "in_flight": in_flight, "seconds": seconds, "rate": rate}
-        return msgspec.convert({"port": service.port, "token": service.token, **fields}, Ask)
+
+def asked(service: Service, **load: Any) -> Ask:
+    """A load for that service."""
+    return msgspec.convert({"port": service.port, "token": service.token, **load}, Ask)
+
+
+async def loaded(client: Child, service: Service, ask: Ask) -> Measured:
+    """What the client measured; and until the projector has caught up, so that no other cell pays for it."""
+    before = service.cpu_seconds()
+    found = await client.ask(ask, Measured)
+    cpu = service.cpu_seconds() - before
+    lag = await service.caught_up()
+    parts = [found.note, f"client CPU {found.client_cpu:.2f}", f"API CPU {cpu / found.seconds:.2f}", lag]
+    found.note = ", ".join(filter(None, parts))
+    return found
+
+
+async def warmed(client: Child, service: Service) -> None:
+    """Earn to every account once: the service's cache holds them all, as after a day."""
+    found = await client.ask(asked(service, shape="batch", kind="each", in_flight=WARM_IN_FLIGHT), Measured)
+    if found.errors:
+        raise RuntimeError(found.note)
+    await service.caught_up()

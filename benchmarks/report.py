@@ -31,14 +31,14 @@ def _row(results: Results, result: Result) -> list[str]:
     if not result.rounds:
         return [result.cell.name, "-", "", "", "", "", "", str(result.cell.target or ""), "[red]failed"]
     ratio, reached = results.ratio(result), results.reached(result)
-    p99, cpu = result.median("p99_ms"), result.median("client_cpu")
+    p50, p99, cpu = (result.median(field) for field in ("p50_ms", "p99_ms", "client_cpu"))
     errors = sum(found.errors for found in result.rounds)
     verdict = {None: "", True: "[green]reached", False: "[red]missed"}[reached]
     return [
         result.cell.name,
         f"{result.median('per_second'):,.0f}",
         f"{result.spread:.0%}",
-        f"{result.median('p50_ms'):.2f}",
+        f"{p50:.2f}" if p50 else "-",
         f"{p99:.2f}" if p99 else "-",
         f"{cpu:.2f}" if cpu else "inside",
         f"{ratio:.2f}" if ratio is not None else "",

@@ -32,11 +32,11 @@ class View(Protocol):
 
 
 class ClaimOnce(msgspec.Struct, frozen=True):
-    """A fact that may be true once for ever, and the refusal if somebody was first."""
+    """A fact that may be true once for ever, and how it is refused if somebody was first."""
 
     scope: str
     value: str
-    refusal: LedgerError
+    refusal: Callable[[], LedgerError]
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ class InvalidCommand(LedgerError):
 
 
 class IdempotencyKeyRequired(InvalidCommand):
-    """A command that appends events came without an `Idempotency-Key`."""
+    """A command whose route needs an `Idempotency-Key` came without one."""
 
     code = "IDEMPOTENCY_KEY_REQUIRED"
 

@@ -4,7 +4,7 @@ Load → decide → append in the committer's hands; keys, conflicts and repeats
 Read next: `use_cases/points.py`, then `domain/points.py` for the rules, `store/committer.py` for the append.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -72,9 +72,9 @@ class Handler:
         """The committer is started and stopped by whoever made it."""
         self._committer = committer
 
-    async def handle(self, command: Any, origin: Origin) -> Answer:
+    def handle(self, command: Any, origin: Origin) -> Coroutine[Any, Any, Answer]:
         """Do it once, durably, or raise the `LedgerError` it is refused with. A known key replays its answer."""
-        return await self._committer.submit(_work(command, origin))
+        return self._committer.submit(_work(command, origin))
 
     async def handle_each(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer | LedgerError]:
         """Do each on its own; the outcomes in order."""
@@ -86,7 +86,7 @@ class Handler:
         group = Group()
         works = [_work(command, origin, group) for command, origin in commands]
         answers = [_outcome(outcome) for outcome in await self._committer.submit_group(works)]
-        if group.refusal is not None:
+        if group.refusal is not None and answers[group.refusal[0]] is group.refusal[1]:
             return group.refusal
         done = [answer for answer in answers if isinstance(answer, Answer)]
         if len(done) < len(answers):
@@ -95,8 +95,11 @@ class Handler:
 
 
 def _outcome(outcome: Answer | BaseException) -> Answer | LedgerError:
-    if isinstance(outcome, Answer | LedgerError):
+    if type(outcome) is Answer:  # isinstance on a Struct goes through a Python ABC
         return outcome
+    if isinstance(outcome, LedgerError):
+        return outcome
+    assert isinstance(outcome, BaseException), "an outcome is an answer or an error"
     raise outcome
 
 

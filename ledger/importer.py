@@ -15,13 +15,14 @@ from typing import Final
 import msgspec
 
 from ledger import ids
-from ledger.decision import Answer, ClaimOnce, Decision, Origin, View
+from ledger.decision import Answer, Decision, Origin, View
 from ledger.domain import points
 from ledger.errors import AlreadyEarned, CorruptionError, IdempotencyKeyReused, LedgerError
 from ledger.import_rows import OPENING, ImportFile, ImportRefusedError, Problem, Repetitions, Row
 from ledger.store.bulk import Bulk, BulkCommitter, BulkWork
 from ledger.store.codec import Actor
 from ledger.store.known_keys import KnownKey, KnownKeys
+from ledger.use_cases.points import earn_claim
 
 IMPORTER: Final = Actor("import", "admin")
 OPENING_REASON: Final = "Opening balance"
@@ -187,8 +188,7 @@ def _decide(view: View, row: Row, now: datetime) -> Decision:
     else:
         earn = points.EarnPoints(row.user_id, row.amount, row.source, row.reference, row.occurred_at, row.expires_at)
         events = points.decide_earn(earn, state, programme, now)
-        refusal = AlreadyEarned(f"{row.source} {row.reference} was already earned by {row.user_id}.")
-        claims = [ClaimOnce("earn", f"{row.user_id}/{row.source}/{row.reference}", refusal)]
+        claims = [earn_claim(row.user_id, row.source, row.reference)]
     balance = before.balance
     for event in events:
         balance = getattr(event, "balance", balance)

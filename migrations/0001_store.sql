@@ -153,7 +153,7 @@ END $$;
 -- What an append takes, as rows: far cheaper to send than a column at a time. `unit` ties together what stands or falls
 -- together; -1 in a read means every unit of the batch. `command` counts commands from 1.
 CREATE TYPE ledger.stream_read AS (stream text, version integer, unit integer);
-CREATE TYPE ledger.new_command AS (unit integer, caller text, key text, digest bigint, fingerprint bytea, answer bytea, events integer);
+CREATE TYPE ledger.new_command AS (unit integer, caller text, key text, digest bigint, fingerprint bytea, answer bytea, events integer, events_so_far integer);
 CREATE TYPE ledger.new_claim AS (command integer, unit integer, scope text, value text, digest bigint);
 CREATE TYPE ledger.new_event AS (unit integer, stream text, version integer, type text, metadata bytea, data bytea, hash bytea);
 CREATE TYPE ledger.new_directory_row AS (unit integer, user_id text, name text, avatar text);
@@ -161,7 +161,8 @@ CREATE TYPE ledger.new_directory_row AS (unit integer, user_id text, name text, 
 -- The append. Everything a flush decided goes through this one call, which locks the head first and in a statement of
 -- its own: later statements then see a fresh snapshot, and the head is the fence between processes.
 --
--- p_commands: an answer of null is a refusal, of which only the key is looked up; `events` is how many it appends.
+-- p_commands: an answer of null is a refusal, of which only the key is looked up; `events` is how many it appends,
+-- `events_so_far` that and those of the commands before it.
 -- out: bad_units were not inserted; kept_* are commands whose key was used before; taken are the claims (counted from
 -- 1) somebody else has; moved are the streams with an event in (p_known, head_before], null where they are more than
 -- 2,000.
@@ -206,7 +207,7 @@ BEGIN
            array_agg(k.recorded_at) AS at
     INTO kept
     FROM (SELECT * FROM ledger.commands k WHERE k.digest = ANY (digests)) AS k
-    JOIN unnest(p_commands) WITH ORDINALITY AS c(unit, caller, key, digest, fingerprint, answer, events, i)
+    JOIN unnest(p_commands) WITH ORDINALITY AS c(unit, caller, key, digest, fingerprint, answer, events, events_so_far, i)
       ON c.digest = k.digest AND c.key = k.key AND c.caller = k.caller;
     bad_units := bad_units || coalesce(kept.unit, '{}');
     kept_index := kept.index; kept_fingerprint := kept.fingerprint; kept_answer := kept.answer;
@@ -260,12 +261,22 @@ BEGIN
   GET DIAGNOSTICS appended = ROW_COUNT;
   head := head_before + appended;
 
-  INSERT INTO ledger.commands (digest, first_position, last_position, recorded_at, caller, key, fingerprint, answer)
-    SELECT c.digest, head_before + c.up_to - c.events + 1, head_before + c.up_to, append.recorded_at, c.caller, c.key, c.fingerprint, c.answer
-    FROM (SELECT u.*, sum(u.events) OVER (ORDER BY u.i ROWS UNBOUNDED PRECEDING) AS up_to
-          FROM unnest(p_commands) WITH ORDINALITY AS u(unit, caller, key, digest, fingerprint, answer, events, i)
-          WHERE u.unit <> ALL (bad_units)) AS c
-    WHERE c.answer IS NOT NULL;
+  IF cardinality(bad_units) = 0 THEN
+    INSERT INTO ledger.commands (digest, first_position, last_position, recorded_at, caller, key, fingerprint, answer)
+      SELECT c.digest, head_before + c.events_so_far - c.events + 1, head_before + c.events_so_far, append.recorded_at,
+             c.caller, c.key, c.fingerprint, c.answer
+      FROM unnest(p_commands) AS c
+      WHERE c.answer IS NOT NULL;
+  ELSE
+    INSERT INTO ledger.commands (digest, first_position, last_position, recorded_at, caller, key, fingerprint, answer)
+      SELECT c.digest, head_before + c.so_far - c.events + 1, head_before + c.so_far, append.recorded_at,
+             c.caller, c.key, c.fingerprint, c.answer
+      FROM (SELECT u.*, sum(u.events) OVER (ORDER BY u.i ROWS UNBOUNDED PRECEDING) AS so_far
+            FROM unnest(p_commands) WITH ORDINALITY
+                 AS u(unit, caller, key, digest, fingerprint, answer, events, events_so_far, i)
+            WHERE u.unit <> ALL (bad_units)) AS c
+      WHERE c.answer IS NOT NULL;
+  END IF;
 
   IF cardinality(p_claims) > 0 THEN
     INSERT INTO ledger.claims (digest, position, scope, value)

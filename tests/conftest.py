@@ -7,16 +7,15 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
 from ledger.settings import Settings
+from ledger.store.migrate import migrate
 from workers.local_stack import LocalStack, StackUrls
 
-MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 TEMPLATE = "ledger_template"
 
 
@@ -56,14 +55,7 @@ def template_database(stack: StackUrls) -> str:
 
     async def make() -> None:
         await _execute(stack.database_url, f"CREATE DATABASE {TEMPLATE}")
-        url = database_named(stack.database_url, TEMPLATE)
-        connection = await asyncpg.connect(url)
-        try:
-            for file in sorted(MIGRATIONS.glob("[0-9]*.sql")):
-                async with connection.transaction():
-                    await connection.execute(file.read_text())
-        finally:
-            await connection.close()
+        await migrate(database_named(stack.database_url, TEMPLATE))
 
     asyncio.run(make())
     return TEMPLATE

@@ -5,6 +5,7 @@ Read next: `local_stack.py`; `api/cli/up.py` says which processes `ledger up` co
 """
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -268,7 +269,8 @@ def bind_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
         bound.listen(2048)
     except OSError as problem:
         bound.close()
-        raise SettingsError(f"PORT: cannot listen on {host} port {port} ({problem.strerror}).") from problem
+        name = "HOST" if problem.errno == errno.EADDRNOTAVAIL else "PORT"
+        raise SettingsError(f"{name}: cannot listen on {host} port {port} ({problem.strerror}).") from problem
     bound.set_inheritable(True)
     return bound
 

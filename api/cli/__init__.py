@@ -46,7 +46,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ledger-service", message="%(version)s")
 def ledger() -> None:
-    """An event-sourced ledger of points and escrowed money."""
+    """An event-sourced points ledger."""
 
 
 def main() -> None:

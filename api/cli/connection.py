@@ -41,7 +41,9 @@ async def database(url: str, role: str | None = None) -> "AsyncIterator[asyncpg.
     """One connection, `role` taken on if one is named. A database that cannot be reached is one line."""
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, server_settings=_session(role))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except asyncpg.PostgresError as error:
+        raise Failed(f"the database refuses: {error}.") from error
+    except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
         raise Failed(f"the database cannot be reached: {str(error) or type(error).__name__}.") from error
     try:
         yield connection
@@ -56,7 +58,9 @@ async def pool(url: str, role: str | None = None, *, size: int = 4) -> "AsyncIte
         made = await asyncpg.create_pool(
             url, min_size=1, max_size=size, timeout=CONNECT_SECONDS, server_settings=_session(role)
         )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except asyncpg.PostgresError as error:
+        raise Failed(f"the database refuses: {error}.") from error
+    except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
         raise Failed(f"the database cannot be reached: {str(error) or type(error).__name__}.") from error
     try:
         yield made

@@ -68,6 +68,7 @@ async def _examine(settings: Settings) -> list[Check]:
     if checks[-1].name == "database" and not checks[-1].ok:
         return [*checks, await _ask("Redis", lambda: _redis(urls))]
     checks += await _database("database, directly", urls.direct_url, DIRECT_CHECKS)
+    checks.append(await _projector(urls))
     checks.append(await _ask("read models", lambda: _read_models(urls)))
     checks.append(await _ask("Redis", lambda: _redis(urls)))
     checks.append(_disk(settings, urls))
@@ -87,6 +88,18 @@ async def _database(
             return checks
     except Failed as error:
         return [Check(name, ok=False, found=error.message.rstrip("."), fix="start it, or correct the URL")]
+
+
+async def _projector(urls: StackUrls) -> Check:
+    """The projector may become who it has to be: it falls back on the API's login, which may not."""
+    name = "projector role"
+    try:
+        async with database(urls.project_url, "ledger_project") as connection:
+            login = await connection.fetchval("SELECT session_user")
+    except Failed as error:
+        fix = "name a login that may become ledger_project in DATABASE_PROJECT_URL"
+        return Check(name, ok=False, found=error.message.rstrip("."), fix=fix)
+    return Check(name, ok=True, found=f"{login} works as ledger_project", fix="")
 
 
 async def _ask(name: str, question: Callable[[], Awaitable[Finding]]) -> Check:

@@ -15,6 +15,7 @@ import msgspec
 
 from api.cli import connection
 from api.cli.terminal import Failed, json_option, print_json, print_table, progress, report
+from ledger.logs import configure_logs
 from ledger.settings import Settings
 from projections.builds import pause, resume
 from projections.catalogue import PROJECTIONS, projection_named
@@ -22,7 +23,6 @@ from projections.dead_letters import list_dead_letters, replay_dead_letter, skip
 from projections.read_model_list import ReadModelStatus, list_read_models
 from projections.rebuild import Progress, cancel_rebuild, rebuild, rollback
 from projections.verify import verify
-from workers.logs import configure_logs
 from workers.projector import run_projector
 
 SHOWN_AT_MOST: Final = 1000

@@ -3,14 +3,16 @@
 May import: click, api, ledger, workers. Read next: `../serve.py`, `up.py` for who starts several.
 """
 
+import sys
+
 import click
 import msgspec
 
 from api.app import create_app
 from api.cli.connection import find_urls
 from api.cli.terminal import Failed
-from api.observability import configure_logging
 from api.serve import serve
+from ledger.logs import configure_logs
 from ledger.settings import Settings
 from workers.supervise import bind_socket
 
@@ -20,7 +22,7 @@ from workers.supervise import bind_socket
 def command(fd: int | None) -> None:
     """Run one process of the HTTP API until it is told to stop."""
     settings = Settings.from_env()
-    configure_logging(settings.log_level)
+    configure_logs(settings.log_level, sys.stderr)
     urls = find_urls(settings)
     if not urls.redis_url:
         raise Failed("REDIS_URL is not set, and no Redis of ours runs here.")

@@ -8,8 +8,8 @@ import asyncio
 import click
 
 from api.cli.connection import find_urls
+from ledger.logs import configure_logs
 from ledger.settings import Settings
-from workers.logs import configure_logs
 from workers.main import run_worker
 
 

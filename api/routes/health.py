@@ -24,6 +24,8 @@ from projections.read_model_list import head_position, list_read_models
 
 DATABASE_PATIENCE_SECONDS: Final = 2.0
 REMEMBERED_SECONDS: Final = 1.0
+LAG_SECONDS_AT_MOST: Final = 10.0
+"""A read model whose next event waits longer is stuck for whoever reads it, whatever its state says."""
 """Health is open to anyone and has no rate limit; it asks the database no more often than this."""
 
 PREFIXES: Final = {
@@ -161,7 +163,7 @@ async def check(resources: Resources) -> HealthAnswer:
     if found is None:
         return HealthAnswer(VERSION, "down", "down", redis, writes)
     head, lags = found
-    stuck = any(lag.state == "stuck" for lag in lags.values())
+    stuck = any(lag.state == "stuck" or lag.lag_seconds > LAG_SECONDS_AT_MOST for lag in lags.values())
     status: Literal["ok", "degraded"] = "degraded" if stuck or redis == "down" or writes == "down" else "ok"
     return HealthAnswer(VERSION, status, "up", redis, writes, head, lags)
 

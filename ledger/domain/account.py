@@ -146,8 +146,10 @@ def check_exists(state: PointsAccount, user_id: str) -> None:
 def expiries(state: PointsAccount, user_id: str, now: datetime) -> list[PointsExpired]:
     """One event per overdue lot, recorded before whatever else happens to an existing account."""
     check_exists(state, user_id)
+    events: list[PointsExpired] = []
+    if not state.chunks or (first := state.chunks[0][0].expires_at) is None or first > now:
+        return events
     balance = state.balance
-    events = []
     for lot in overdue_lots(state.chunks, now):
         balance -= lot.remaining
         events.append(PointsExpired(user_id, lot.lot_id, lot.remaining, lot.expires_at or now, balance))

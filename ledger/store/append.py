@@ -6,6 +6,7 @@ asyncpg only. Read next: `../../migrations/0001_store.sql` for the append functi
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import accumulate
 from typing import Any, Final
 
 import asyncpg
@@ -33,6 +34,7 @@ LEFT JOIN LATERAL (
            array_agg(o.data) AS datas, array_agg(o.hash) AS hashes
     FROM (SELECT v.version, v.type, v.data, v.hash FROM ledger.events v
           WHERE v.stream = s.stream AND v.version > coalesce(p.version, 0) AND v.position > coalesce(p.position, 0)
+            AND v.position <= h.position  -- leaves out the empty partitions ahead
           ORDER BY v.version) AS o
   ) AS e ON true
   WHERE p.stream IS NOT NULL OR e.versions IS NOT NULL
@@ -221,7 +223,8 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
     if state == "LG001":
         return StoreRewoundError(str(error))
-    if state[:2] in _UNANSWERED:
+    # A demoted leader and a log that has run out of partitions are for the operator to mend: until then, send again.
+    if state[:2] in _UNANSWERED or state == "25006" or (state == "23514" and "no partition" in str(error)):
         return AmbiguousAppendError(str(error))
     return RejectedAppendError(str(error))
 
@@ -229,10 +232,14 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
 def _arguments(batch: AppendBatch) -> tuple[Any, ...]:
     """The rows of `ledger.append`, as tuples: asyncpg looks twice at every element of an array, once at a tuple."""
     commands = batch.commands
+    counts = [len(c.events) for c in commands]
     return (
         batch.known,
         [(r.stream, r.version, r.unit) for r in batch.reads],
-        [(c.unit, c.caller, c.key, c.digest, c.fingerprint, c.answer, len(c.events)) for c in commands],
+        [
+            (c.unit, c.caller, c.key, c.digest, c.fingerprint, c.answer, count, so_far)
+            for c, count, so_far in zip(commands, counts, accumulate(counts), strict=True)
+        ],
         [(n, c.unit, k.scope, k.value, k.digest) for n, c in enumerate(commands, 1) for k in c.claims],
         [(c.unit, e.stream, e.version, e.type, e.metadata, e.data, e.hash) for c in commands for e in c.events],
         [(c.unit, d.user_id, d.name, d.avatar) for c in commands if (d := c.directory) is not None],

@@ -66,7 +66,7 @@ class BulkCommitter(Committer):
 
     def submit_bulk(self, works: Sequence[BulkWork]) -> Bulk:
         """Queue all of them, in order. The caller sees to it that no key is under way twice."""
-        if self._broken is not None or self._stopping:
+        if self._closed:
             raise StoreUnavailable("This process takes no commands any more.")
         if self._waiting + len(works) > self._queue_limit:
             raise Overloaded(f"{self._waiting} commands are waiting.")

@@ -60,6 +60,12 @@ async def check_migrations(connection: Connection) -> Finding:
     return Finding(f"at {migrations[-1].title}")
 
 
+_THREE_LOGINS: Final = (
+    "let the service log in as ledger_api in DATABASE_URL, the projector as ledger_project in DATABASE_PROJECT_URL, "
+    "migrations in DATABASE_MIGRATE_URL"
+)
+
+
 async def check_role(connection: Connection) -> Finding:
     """The service cannot write around the append function, nor change what was appended."""
     row = await connection.fetchrow(
@@ -80,7 +86,7 @@ async def check_role(connection: Connection) -> Finding:
         if is_so
     ]
     said = f"{row['name']} {' and '.join(wrong) if wrong else 'may append and read, nothing else'}"
-    return Finding(said, "let the service log in as ledger_api in DATABASE_URL" if wrong else "")
+    return Finding(said, _THREE_LOGINS if wrong else "")
 
 
 async def check_append_only(connection: Connection) -> Finding:

@@ -143,6 +143,20 @@ class Flush:
         self.decided.append(decided)
         return decided
 
+    def probe(self, works: Sequence[Work]) -> str | None:
+        """Which stream these works are missing, if any; decided for that alone, and forgotten."""
+        written, claimed, decided, links = self.written, dict(self._claimed), len(self.decided), len(self._claim_links)
+        self.written = _Layer(written)
+        try:
+            for work in works:
+                self.decide(work)
+        except Cold as missing:
+            return missing.stream
+        finally:
+            self.written, self._claimed = written, claimed
+            del self.decided[decided:], self._claim_links[links:]
+        return None
+
     def _known(self, work: Work, meaning: Answer | LedgerError) -> Decided:
         decided = Decided(work, ())
         decided.error = meaning if isinstance(meaning, LedgerError) else None
@@ -187,12 +201,12 @@ class Flush:
         for claim in decision.claims:
             fact = (claim.scope, claim.value)
             if work.taken is not None and fact in work.taken:
-                raise claim.refusal
+                raise claim.refusal()
             first = self._claimed.get(fact)
             if first is not None:
                 # Refused only if the first one really gets it: the two share a unit.
                 self._claim_links.append((first, len(self.decided)))
-                raise claim.refusal
+                raise claim.refusal()
             claims.append(Claim(*fact, digest_of(*fact)))
         for made in claims:
             self._claimed[made.scope, made.value] = len(self.decided)

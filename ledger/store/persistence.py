@@ -3,7 +3,7 @@
 Settings, each also with an application's name before it: `DATABASE_DIRECT_URL` or `DATABASE_URL`; `RECORDER_WRITABLE`
 (no); `RECORDER_ROLE` (the role taken on, ledger_read, or ledger_api to write; empty: the login's own). A projection's
 own view needs a persistence module of its own, for instance `MYPROJECTION_PERSISTENCE_MODULE=eventsourcing.postgres`.
-Imports the library. Read next: `recorder.py`; an example is `tests/contract/test_eventsourcing_conformance.py`.
+Imports the library. Read next: `recorder.py`; an example is `tests/contract/test_eventsourcing_projection.py`.
 """
 
 from collections.abc import Mapping

@@ -76,18 +76,60 @@ class Work:
         self.attempts = 0
         self.taken: set[tuple[str, str]] | None = None
         self.known: Answer | LedgerError | None = None
-        self.future: asyncio.Future[Answer] | None = None
+        self.future: asyncio.Future[Answer] | Slot | None = None
         self.followers: list[asyncio.Future[Answer]] | None = None
 
     def settle(self, outcome: Answer | BaseException) -> None:
         """Give the outcome to all who wait and still listen: a client that hung up must not stop the flusher."""
-        waiting = [self.future, *(self.followers or ())]
-        for future in waiting:
+        for future in (self.future, *self.followers) if self.followers else (self.future,):
             if future is not None and not future.done():
                 if isinstance(outcome, BaseException):
                     future.set_exception(outcome)
                 else:
                     future.set_result(outcome)
+
+
+class Countdown:
+    """One thing to wait for instead of a future for each of many commands."""
+
+    __slots__ = ("_left", "done", "slots")
+
+    def __init__(self, count: int) -> None:
+        """Inside the running loop; `count` is at least 1."""
+        self._left = count
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.slots = [Slot(self) for _ in range(count)]
+
+    def one_less(self) -> None:
+        """Another slot is filled."""
+        self._left -= 1
+        if self._left == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+class Slot:
+    """What a work needs of a future, for one of many that are counted down together."""
+
+    __slots__ = ("_countdown", "outcome")
+
+    def __init__(self, countdown: Countdown) -> None:
+        """Empty."""
+        self._countdown = countdown
+        self.outcome: Answer | BaseException | None = None
+
+    def done(self) -> bool:
+        """Whether it has its outcome."""
+        return self.outcome is not None
+
+    def set_result(self, outcome: Answer) -> None:
+        """Fill it with the answer."""
+        self.outcome = outcome
+        self._countdown.one_less()
+
+    def set_exception(self, outcome: BaseException) -> None:
+        """Fill it with the refusal."""
+        self.outcome = outcome
+        self._countdown.one_less()
 
 
 def stored_answer(status: int, data: Any) -> bytes:
@@ -98,7 +140,7 @@ def stored_answer(status: int, data: Any) -> bytes:
 def stamped(data: Any, first_position: int, recorded_at: Any) -> Any:
     """The answer's data with the position and time the store gave (in place)."""
     transaction = getattr(data, "transaction", None)
-    if isinstance(transaction, Transaction):
+    if type(transaction) is Transaction:  # isinstance on a Struct goes through a Python ABC
         transaction.stamp(first_position, recorded_at)
     return data
 

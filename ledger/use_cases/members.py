@@ -75,7 +75,9 @@ def generate_referral_code(view: View, command: referrals.GenerateReferralCode, 
         return Decision(200, _code_answer(command, account.referral_code))
     code = referrals.free_code(command.candidates, lambda candidate: not view.read(ids.code_stream(candidate)).user_id)
     events, of_the_code = referrals.decide_code(command.user_id, code, account, now)
-    taken = ClaimOnce("referral_code", code, ReferralCodesTaken(f"The referral code {code} was taken meanwhile."))
+    taken = ClaimOnce(
+        "referral_code", code, lambda: ReferralCodesTaken(f"The referral code {code} was taken meanwhile.")
+    )
     writes: Writes = [(stream, events), (ids.code_stream(code), of_the_code)]
     return Decision(200, _code_answer(command, code), writes, [taken])
 

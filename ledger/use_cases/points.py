@@ -47,7 +47,10 @@ class LevelsAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 def earn_claim(user_id: str, source: str, reference: str) -> ClaimOnce:
     """One earn per (user, source, reference), whoever makes it."""
-    refusal = AlreadyEarned(f"{source} {reference} was already earned by {user_id}.")
+
+    def refusal() -> AlreadyEarned:
+        return AlreadyEarned(f"{source} {reference} was already earned by {user_id}.")
+
     return ClaimOnce("earn", f"{user_id}/{source}/{reference}", refusal)
 
 

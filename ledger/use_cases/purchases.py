@@ -91,7 +91,10 @@ def redeem_points(view: View, command: redemptions.RedeemPoints, now: datetime) 
     lots = described(account.chunks, spent.allocation)
     redeemed = purchases.decide_redeemed(purchase_id, purchase, discount.points, discount.minor, lots, now)
     answer = transaction_answer(events, points.PointsSpent)
-    refusal = RedemptionAlreadyClaimed(f"Points were redeemed on purchase {purchase_id} already.")
+
+    def refusal() -> RedemptionAlreadyClaimed:
+        return RedemptionAlreadyClaimed(f"Points were redeemed on purchase {purchase_id} already.")
+
     return Decision(
         200,
         RedeemAnswer(

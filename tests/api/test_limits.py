@@ -2,11 +2,19 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+from api import observability
+from api.call import Call
 from api.client_address import ClientAddress
+from api.errors import TooManyRequests
+from api.limits import Limits
+from api.resources import redis_pool
 from ledger.settings import Settings
 
 ADDRESSES = (f"198.51.100.{n}" for n in itertools.count(1))
@@ -99,6 +107,138 @@ async def test_without_redis_requests_go_on_and_are_counted(start: Any) -> None:
         "degraded",
         "down",
     )
+
+
+@pytest.fixture
+async def limiters(redis_url: str) -> AsyncIterator[Callable[..., tuple[Limits, ...]]]:
+    """Limiters on one Redis, as several processes have them."""
+    pools = []
+
+    def make(notation: str, count: int = 2) -> tuple[Limits, ...]:
+        settings = Settings.from_env({"RATE_LIMIT_GLOBAL": notation})
+        made = [redis_pool(redis_url) for _ in range(count)]
+        pools.extend(made)
+        return tuple(Limits(settings, pool) for pool in made)
+
+    yield make
+    for pool in pools:
+        await pool.disconnect()
+
+
+async def admitted(limiter: Limits, address: str) -> bool:
+    call = Call({"method": "GET", "query_string": b"", "headers": []}, "/api", None)
+    try:
+        await limiter.admit(call, address)
+    except TooManyRequests:
+        return False
+    assert any(name == b"ratelimit" for name, _ in call.response_headers), "not counted"
+    return True
+
+
+async def remaining(limiter: Limits, address: str) -> int:
+    call = Call({"method": "GET", "query_string": b"", "headers": []}, "/api", None)
+    await limiter.admit(call, address)
+    return int(dict(call.response_headers)[b"ratelimit"].split(b"r=")[1].split(b";")[0])
+
+
+async def crossing_windows(limiters: tuple[Limits, ...], address: str) -> tuple[list[float], int]:
+    """When requests were admitted in three seconds of them, by either limiter, and how many were refused."""
+    began, at, refused = monotonic(), [], 0
+    for limiter in itertools.cycle(limiters):
+        if (now := monotonic()) > began + 3:
+            return at, refused
+        if await admitted(limiter, address):
+            at.append(now)
+        else:
+            refused += 1
+        await asyncio.sleep(0.001)
+    raise AssertionError
+
+
+async def test_each_of_many_short_windows_lets_through_exactly_its_limit(limiters: Any) -> None:
+    at, refused = await crossing_windows(limiters("2/second"), next(ADDRESSES))
+    windows: list[list[float]] = []
+    for moment in at:
+        if not windows or moment > windows[-1][0] + 0.9:
+            windows.append([])
+        windows[-1].append(moment)
+    assert len(windows) in {3, 4}, at
+    assert {len(window) for window in windows[:3]} == {2}, at
+    assert refused > 100
+
+
+async def test_a_lease_late_in_a_window_costs_one_slice_and_one_question(limiters: Any) -> None:
+    one, other = limiters("1000000/second")
+    address = next(ADDRESSES)
+    opened = monotonic()
+    assert await remaining(one, address) == 999_999
+    await asyncio.sleep(0.7)
+    asked = monotonic()
+    assert await remaining(other, address) == 1_000_000 - 2 * 5000 + 4999
+    assert monotonic() - asked < 0.2, "asked until the window ended"
+    await asyncio.sleep(opened + 1.05 - monotonic())
+    assert await remaining(one, address) == 999_999
+
+
+async def test_what_is_known_of_one_window_is_not_taken_for_the_next(limiters: Any) -> None:
+    opener, *others = limiters("999999999/second", 9)
+    address = next(ADDRESSES)
+    for _ in range(2):
+        opened = monotonic()
+        assert await admitted(opener, address)
+        await asyncio.sleep(0.8)
+        assert await asyncio.gather(*(admitted(other, address) for other in others)) == [True] * 8
+        await asyncio.sleep(max(0.0, opened + 1.05 - monotonic()))
+        assert await asyncio.gather(*(admitted(other, address) for other in others)) == [True] * 8
+        await asyncio.sleep(1.05)
+
+
+@pytest.mark.parametrize("limit", ["20/second", "1000000/second", "999999999/second"])
+async def test_a_limit_nobody_reaches_refuses_nobody_when_windows_end(limiters: Any, limit: str) -> None:
+    address, until = next(ADDRESSES), monotonic() + 3
+
+    async def at_a_walk(limiter: Limits, pause_seconds: float) -> list[bool]:
+        answers = []
+        while monotonic() < until:
+            answers.append(await admitted(limiter, address))
+            await asyncio.sleep(pause_seconds)
+        return answers
+
+    # Out of step with the windows and with each other: every part of a window is somebody's first moment in it.
+    one, other = limiters(limit)
+    answers = await asyncio.gather(at_a_walk(one, 0.13), at_a_walk(other, 0.17))
+    assert all(len(each) >= 15 for each in answers)
+    assert [each.count(False) for each in answers] == [0, 0]
+
+
+async def test_those_who_wait_for_one_answer_lease_no_more_than_they_take(limiters: Any) -> None:
+    one, other = limiters("7/6minutes")
+    address = next(ADDRESSES)
+    assert await asyncio.gather(*(admitted(one, address) for _ in range(4))) == [True] * 4
+    assert [await admitted(other, address) for _ in range(4)] == [True, True, True, False]
+
+
+async def test_a_count_that_was_left_without_an_end_gets_one(limiters: Any, redis_url: str) -> None:
+    one, _ = limiters("3/second")
+    address = next(ADDRESSES)
+    pool = redis_pool(redis_url)
+    redis = Redis(connection_pool=pool)
+    await admitted(one, address)
+    key = next(key for key in await redis.keys("*") if address.encode() in key)
+    await redis.set(key, 1000)
+    assert await redis.pttl(key) == -1
+    await asyncio.sleep(1.05)
+    assert not await admitted(one, address)
+    await asyncio.sleep(1.05)
+    assert await admitted(one, address)
+    await pool.disconnect()
+
+
+async def test_many_addresses_at_once_are_still_counted(limiters: Any) -> None:
+    one, _ = limiters("3/5minutes")
+    before = observability.UNLIMITED._value.get()
+    assert all(await asyncio.gather(*(admitted(one, next(ADDRESSES)) for _ in range(300))))
+    assert observability.UNLIMITED._value.get() == before
 
 
 HOPS = [

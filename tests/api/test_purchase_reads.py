@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from dirty_equals import IsStr
+
 from tests.api.test_purchases import register, registered, step
 
 

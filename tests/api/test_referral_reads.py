@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from dirty_equals import IsPartialDict, IsStr
+
 from tests.api.test_purchases import register, step
 from tests.api.test_referrals import code_of, join
 

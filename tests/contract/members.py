@@ -13,7 +13,7 @@ from ledger.handler import Handler, RegisterMember
 from ledger.ids import account_stream
 from ledger.store.codec import Actor, decode
 from ledger.store.committer import Work
-from ledger.store.port import Store
+from ledger.store.port import NewEvent, Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -58,6 +58,13 @@ def opens(*users: str) -> Decide:
         return Decision(200, {"opened": len(users)}, writes)
 
     return decide
+
+
+def account_opened_at(version: int) -> NewEvent:
+    """An event of account a's stream that is right but for its place."""
+    stream, data = account_stream("a"), b'{"userId":"a"}'
+    digest = event_hash(GENESIS, stream, version, "points.account-opened.v1", b"{}", data)
+    return NewEvent(stream, version, "points.account-opened.v1", b"{}", data, digest)
 
 
 async def balances(store: Store) -> dict[str, int]:

@@ -14,11 +14,11 @@ from ledger.handler import Handler
 from ledger.ids import account_stream
 from ledger.store.append import PostgresStore
 from ledger.store.codec import category_of
-from ledger.store.committer import Committer, folded
+from ledger.store.committer import Committer
+from ledger.store.folding import folded
 from ledger.store.snapshots import BYTES_PER_EVENT, KEEP, SnapshotFollower
 from tests.contract.batches import a_batch, a_command
-from tests.contract.members import asked, balances, earn, register, spend
-from tests.contract.test_committer_faults import account_opened_at
+from tests.contract.members import account_opened_at, asked, balances, earn, register, spend
 
 pytestmark = pytest.mark.services
 

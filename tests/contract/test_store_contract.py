@@ -1,4 +1,4 @@
-"""What every store does, in memory and on PostgreSQL: append, load, read, the fence, keys, claims, the head lock."""
+"""What every store does, in memory and on PostgreSQL: append, load, read, the fence, times, the head lock."""
 
 import asyncio
 
@@ -161,86 +161,6 @@ async def test_a_version_twice_is_refused_by_the_index_even_if_the_fence_was_tol
     assert (await store.append(a_batch(a_command("k2", an_event("b", 1)), known=1))).head == 2
 
 
-# ── keys and claims ──
-
-
-async def test_a_key_used_before_gives_its_answer_and_positions_back(store: Store) -> None:
-    await store.append(a_batch(a_command("other", an_event("z", 1)), known=0))
-    first = a_command("k", an_event("a", 1), an_event("a", 2), fingerprint=b"f" * 32, answer=b'[201,"first"]')
-    done = await store.append(a_batch(first, known=1))
-    outcome = await store.append(a_batch(a_command("k", an_event("a", 3), fingerprint=b"g" * 32), known=3))
-    assert outcome.bad_units == {0}
-    (kept,) = outcome.kept
-    assert (kept.index, kept.fingerprint, kept.answer) == (0, b"f" * 32, b'[201,"first"]')
-    assert (kept.first_position, kept.last_position, kept.recorded_at) == (2, 3, done.recorded_at)
-    assert await store.head() == 3
-
-
-async def test_a_key_belongs_to_its_caller(store: Store) -> None:
-    await store.append(a_batch(a_command("k", an_event("a", 1)), known=0))
-    outcome = await store.append(a_batch(a_command("k", an_event("b", 1), caller="somebody-else"), known=1))
-    assert outcome.kept == []
-    assert outcome.bad_units == frozenset()
-
-
-async def test_caller_and_key_cannot_be_confused_by_where_one_ends(store: Store) -> None:
-    await store.append(a_batch(a_command("c", an_event("a", 1), caller="ab"), known=0))
-    outcome = await store.append(a_batch(a_command("bc", an_event("b", 1), caller="a"), known=1))
-    assert outcome.bad_units == frozenset()
-
-
-async def test_a_key_is_compared_whole_where_digests_collide(store: Store) -> None:
-    first, second = a_command("k1", an_event("a", 1)), a_command("k2", an_event("b", 1))
-    await store.append(a_batch(first, known=0))
-    outcome = await store.append(a_batch(type(second)(*_with_digest(second, first.digest)), known=1))
-    assert outcome.bad_units == frozenset()
-
-
-def _with_digest(command: object, digest: int) -> list[object]:
-    return [digest if name == "digest" else getattr(command, name) for name in command.__struct_fields__]  # type: ignore[attr-defined]  # a Struct
-
-
-async def test_a_used_key_refuses_its_whole_unit_with_what_the_others_in_it_claimed(store: Store) -> None:
-    await store.append(a_batch(a_command("k1", an_event("a", 1)), known=0))
-    commands = [a_command("k2", an_event("b", 1), claims=["fact"]), a_command("k1", an_event("b", 2))]
-    outcome = await store.append(a_batch(*commands, known=1))
-    assert outcome.bad_units == {0}
-    assert [found.index for found in outcome.kept] == [1]
-    assert await store.head() == 1
-    retried = await store.append(a_batch(a_command("k2", an_event("b", 1), claims=["fact"]), known=1))
-    assert (retried.bad_units, retried.taken) == (frozenset(), [])
-
-
-async def test_a_refusals_key_is_looked_up_but_not_kept(store: Store) -> None:
-    refused = await store.append(a_batch(a_command("k", answer=None), known=0))
-    assert (refused.bad_units, refused.head) == (frozenset(), 0)
-    done = await store.append(a_batch(a_command("k", an_event("a", 1)), known=0))
-    assert done.bad_units == frozenset()
-    known = await store.append(a_batch(a_command("k", answer=None), known=1))
-    assert [found.index for found in known.kept] == [0]
-
-
-async def test_a_command_without_events_is_kept_at_the_head_it_was_answered_at(store: Store) -> None:
-    await store.append(a_batch(a_command("k1", *many_events("a", 3)), known=0))
-    outcome = await store.append(a_batch(a_command("k2", answer=b'[200,"nothing to do"]'), known=3))
-    assert (outcome.head_before, outcome.head) == (3, 3)
-    (kept,) = (await store.append(a_batch(a_command("k2"), known=3))).kept
-    assert (kept.first_position, kept.last_position, kept.answer) == (4, 3, b'[200,"nothing to do"]')
-
-
-async def test_a_claim_is_given_once_for_ever(store: Store) -> None:
-    await store.append(a_batch(a_command("k1", an_event("a", 1), claims=["x", "y"]), known=0))
-    commands = [
-        a_command("k2", an_event("b", 1), unit=0, claims=["z", "y"]),
-        a_command("k3", an_event("c", 1), unit=1, claims=["w"]),
-    ]
-    outcome = await store.append(a_batch(*commands, known=1))
-    assert outcome.bad_units == {0}
-    assert outcome.taken == [(0, 1)]
-    free = await store.append(a_batch(a_command("k4", an_event("b", 1), claims=["z"]), known=2))
-    assert free.taken == [], "what a refused unit claimed was not given"
-
-
 # ── time, the directory, the lock ──
 
 
@@ -314,45 +234,3 @@ async def test_a_block_under_the_lock_that_fails_leaves_nothing(open_store: Open
         await append_and_fail()
     outcome = await theirs.append(a_batch(a_command("k", an_event("a", 1), claims=["x"]), known=0))
     assert (outcome.head, outcome.bad_units) == (1, frozenset())
-
-
-# ── contents ──
-
-AWKWARD = "O'Brien\"; DROP TABLE ledger.events; -- {1,2} \\ $1 %s NULL 🎈 é\u0301 \u202e"
-
-
-async def test_names_that_look_like_sql_and_any_letters_are_kept_as_they_are(store: Store) -> None:
-    event = an_event(AWKWARD, 1, data=AWKWARD.encode(), kind=AWKWARD)
-    command = a_command(AWKWARD, event, caller=AWKWARD, claims=[AWKWARD])
-    await store.append(a_batch(command, known=0))
-    (found,) = await store.read_stream(AWKWARD)
-    assert (found.stream, found.type, found.data) == (AWKWARD, AWKWARD, AWKWARD.encode())
-    _, tails = await store.load([(AWKWARD, 1)])
-    assert list(tails) == [AWKWARD]
-    again = await store.append(a_batch(command, known=1))
-    assert [k.index for k in again.kept] == [0]
-    assert again.taken == [(0, 0)]
-
-
-async def test_a_payload_of_megabytes_and_any_bytes_comes_back(store: Store) -> None:
-    large = bytes(range(256)) * 16_384
-    await store.append(a_batch(a_command("k", an_event("a", 1, data=large, metadata=large[:1000])), known=0))
-    (found,) = await store.read(0, 1)
-    assert found.data == large
-    assert found.metadata == large[:1000]
-
-
-async def test_text_the_database_cannot_hold_is_rejected_and_nothing_is_kept(store: Store) -> None:
-    fine = a_command("k1", an_event("a", 1), unit=0)
-    for wrong in (
-        a_command("k2", an_event("nul \0 inside", 1), unit=1),
-        a_command("nul \0 inside", unit=1),
-        a_command("k2", unit=1, caller="nul \0 inside", answer=None),
-        a_command("k2", unit=1, directory=DirectoryRow("u", "nul \0 inside", None)),
-        a_command("k2", unit=1, directory=DirectoryRow("u", "half a letter \ud800", None)),
-        a_command("k2", an_event("b", 2**31), unit=1),
-    ):
-        with pytest.raises(RejectedAppendError):
-            await store.append(a_batch(fine, wrong, known=0))
-    assert await store.head() == 0
-    assert (await store.append(a_batch(fine, known=0))).head == 1

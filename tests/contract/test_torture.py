@@ -51,7 +51,7 @@ async def open_accounts(connection: "asyncpg.Connection[Any]") -> None:
         (1, name, 1, "points.account-opened.v1", b"{}", opened, chained)
         for name, opened, chained in zip(names, data, hashes, strict=True)
     ]
-    setup = (1, "setup", "setup", 1, b"x", b"[200,null]", len(events))
+    setup = (1, "setup", "setup", 1, b"x", b"[200,null]", len(events), len(events))
     await connection.fetch("SELECT head FROM ledger.append(0, '{}', $1, '{}', $2, '{}')", [setup], events)
 
 

@@ -1,7 +1,8 @@
 """Two or three processes on one log, in any interleaving, with lost answers, crashes and shared keys: nothing breaks.
 
 Each step hands commands to a process, or lets the world turn a little. What a command does follows from its key, so a
-key that is used twice is the same request, and the log alone tells whether it was done once. The seed is printed with a failure; `STORE_SEED=<seed>` runs the same again.
+key that is used twice is the same request, and the log alone tells whether it was done once. The seed is printed with
+a failure; `STORE_SEED=<seed>` runs the same again and shortens it. No services.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -103,6 +104,19 @@ class StoreMachine(RuleBasedStateMachine):
             if not done.cancelled() and done.exception() is None and isinstance(done.result(), list):
                 for key, answer in zip(keys, done.result(), strict=True):
                     self.note(key, answer)
+
+        task.add_done_callback(split)
+        self.asked.append((-1, task))
+
+    @rule(process=st.integers(0, PROCESSES - 1), keys=st.lists(KEYS, min_size=2, max_size=4))
+    def ask_each(self, process: int, keys: list[int]) -> None:
+        items = [(command_of(key), origin_of(key)) for key in keys]
+        task = self.loop.create_task(Handler(self.committers[process]).handle_each(items))
+
+        def split(done: asyncio.Task[Any]) -> None:
+            for key, outcome in zip(keys, [] if done.cancelled() or done.exception() else done.result(), strict=False):
+                if isinstance(outcome, Answer):
+                    self.note(key, outcome)
 
         task.add_done_callback(split)
         self.asked.append((-1, task))
@@ -211,9 +225,15 @@ class StoreMachine(RuleBasedStateMachine):
 def test_several_processes_on_one_log_in_any_interleaving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committer_module, "RESEND_PAUSE_SECONDS", 0)
     print(f"STORE_SEED={SEED}")  # pytest shows it with a failure
-    run_state_machine_as_test(
-        seed(SEED)(StoreMachine),
-        settings=settings(
-            max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+    phases = [Phase.generate]
+    if "STORE_SEED" in os.environ:
+        phases.append(Phase.shrink)  # minutes, for whoever has asked for this very run
+    limits = settings(
+        max_examples=300,
+        stateful_step_count=40,
+        deadline=None,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
     )
+    run_state_machine_as_test(seed(SEED)(StoreMachine), settings=limits)

@@ -227,7 +227,8 @@ def test_one_earn_per_user_source_and_reference():
     decision, _ = _run(earn(5, source="purchase", reference="p-1"), *RICH)
     (claim,) = decision.claims
     assert (claim.scope, claim.value) == ("earn", "u-1/purchase/p-1")
-    assert (claim.refusal.code, claim.refusal.message) == (
+    refusal = claim.refusal()
+    assert (refusal.code, refusal.message) == (
         "ALREADY_EARNED",
         "purchase p-1 was already earned by u-1.",
     )

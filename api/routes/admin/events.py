@@ -1,5 +1,6 @@
 """The log, for those who audit it: searched, and one event in full. Read next: `../../../projections/audit_trail.py`."""
 
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from projections.audit_event import EventDetail, get_event
 from projections.audit_trail import EventView, list_events
 
 LAST_POSITION: Final = 2**63 - 1
+_POSITION: Final = re.compile(r"[1-9][0-9]{0,18}")
 
 Filter = Annotated[str, Meta(min_length=1, max_length=255, description="1-255 characters, compared as a whole")]
 
@@ -104,7 +106,7 @@ async def log_event(request: Request[Any, Any, Any], position: FromPath[str]) ->
     """Read from the log itself, not from a read model."""
     call = call_of(request)
     query = read_query(call, Freshness)
-    if not (position.isascii() and position.isdigit()) or int(position[:20]) > LAST_POSITION:
+    if _POSITION.fullmatch(position) is None or int(position) > LAST_POSITION:
         raise InvalidCommand.field("position", "must be a whole number from 1.")
     await wait_for_log(call, query.min_position)
     return read_response(call, "The event.", await get_event(call.resources.models, int(position)))

@@ -1,15 +1,16 @@
-"""How the processes that run by themselves write what they do: one JSON object a line, on stdout.
+"""How every process writes what it does: one JSON object a line, our own lines and those of libraries.
 
-May import: the standard library and structlog. Read next: `supervise.py`, which gathers the lines.
+May import: the standard library and structlog. Read next: `../workers/supervise.py`, which gathers the lines.
 """
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
 
-def configure_logs(level: str) -> None:
+def configure_logs(level: str, stream: TextIO = sys.stdout) -> None:
     """`level` is that of `LOG_LEVEL`. What libraries say is shown from warnings on: arq tells of every job it begins."""
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
@@ -25,7 +26,7 @@ def configure_logs(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
