@@ -71,7 +71,7 @@ def test_an_old_code_is_not_given_again_either(world):
 
 def test_a_code_is_claimed(world):
     (claim,) = world.decide(GenerateReferralCode("ann", (A,))).claims
-    assert (claim.scope, claim.value, type(claim.refusal)) == ("referral_code", A, ReferralCodesTaken)
+    assert (claim.scope, claim.value, type(claim.refusal())) == ("referral_code", A, ReferralCodesTaken)
 
 
 def test_a_candidate_that_is_no_code_is_passed_over(world):

@@ -62,7 +62,7 @@ class World:
         decision = self.decide(command)
         for claim in decision.claims:
             if (claim.scope, claim.value) in self.claims:
-                raise claim.refusal
+                raise claim.refusal()
         self.claims |= {(claim.scope, claim.value) for claim in decision.claims}
         encode(decision.data)
         for stream, events in decision.writes:
