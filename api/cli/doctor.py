@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from api.cli.connection import database, find_urls, pool
 from api.cli.terminal import Failed, json_option, report
 from ledger.settings import JWT_SECRET_MIN_BYTES, Settings, SettingsError, resolve_jwt_secret
-from ledger.store.checks import DATABASE_CHECKS, DIRECT_CHECKS, Finding
+from ledger.store.checks import DATABASE_CHECKS, DIRECT_CHECKS, Finding, check_projector_role
 from projections.read_model_list import list_read_models
 from workers.local_stack import StackUrls
 
@@ -95,11 +95,10 @@ async def _projector(urls: StackUrls) -> Check:
     name = "projector role"
     try:
         async with database(urls.project_url, "ledger_project") as connection:
-            login = await connection.fetchval("SELECT session_user")
+            return await _ask(name, lambda: check_projector_role(connection))
     except Failed as error:
         fix = "name a login that may become ledger_project in DATABASE_PROJECT_URL"
         return Check(name, ok=False, found=error.message.rstrip("."), fix=fix)
-    return Check(name, ok=True, found=f"{login} works as ledger_project", fix="")
 
 
 async def _ask(name: str, question: Callable[[], Awaitable[Finding]]) -> Check:

@@ -89,6 +89,11 @@ async def check_role(connection: Connection) -> Finding:
     return Finding(said, _THREE_LOGINS if wrong else "")
 
 
+async def check_projector_role(connection: Connection) -> Finding:
+    """Who the projector logs in as, on a connection that has become ledger_project."""
+    return Finding(f"{await connection.fetchval('SELECT session_user')} works as ledger_project", "")
+
+
 async def check_append_only(connection: Connection) -> Finding:
     """Every table of the log refuses UPDATE, DELETE and TRUNCATE, also where session_replication_role says replica."""
     rows = await connection.fetch(
