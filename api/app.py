@@ -26,7 +26,9 @@ from api.realtime import Realtime
 from api.resources import redis_pool, started
 from api.routes import LEAN_ROUTES, ROUTES
 from api.security import Tokens, authorize
+from ledger.errors import PurchaseNotFound
 from ledger.settings import Settings
+from projections.purchases import get_purchase
 
 GC_THRESHOLD: Final = (50_000, 20, 50)
 """Thousands of small objects live for one request; collecting at every 700 of them was the p99."""
@@ -82,7 +84,17 @@ def create_app(settings: Settings, *, lean: bool = True) -> LedgerApi:
         logging_config=None,
     )
     tokens = Tokens.from_settings(settings)
-    app.realtime = Realtime(settings, tokens)
+
+    async def parties_of(purchase_id: str) -> tuple[str, str] | None:
+        if gate.resources is None:
+            return None
+        try:
+            found = await get_purchase(gate.resources.models, purchase_id)
+        except PurchaseNotFound:
+            return None
+        return found.value.buyer_id, found.value.seller_id
+
+    app.realtime = Realtime(settings, tokens, parties_of)
     gate = Gate(
         tokens,
         Limits(settings, redis),

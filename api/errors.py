@@ -14,7 +14,6 @@
     ├── Conflict
     │   └── TooManyRooms              409  live events: too many rooms of one connection
     ├── Unavailable
-    │   └── PurchasesUnavailable      503  live events: nobody keeps purchases here
     ├── MethodNotAllowed              405  with Allow
     ├── BodyTooLarge                  413
     ├── UnsupportedMediaType          415
@@ -107,12 +106,6 @@ class TooManyRooms(Conflict):
     """The connection has joined as many rooms as one may. Open another one."""
 
     code = "TOO_MANY_ROOMS"
-
-
-class PurchasesUnavailable(Unavailable):
-    """Purchases are not served here, so that nobody can be found to be a party of one."""
-
-    code = "PURCHASES_UNAVAILABLE"
 
 
 class MethodNotAllowed(LedgerError):

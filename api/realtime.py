@@ -23,7 +23,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from socketio.packet import Packet
 
 from api.call import Caller
-from api.errors import Forbidden, PurchasesUnavailable, ReplayTooLong, TooManyRooms, Unauthorized
+from api.errors import Forbidden, ReplayTooLong, TooManyRooms, Unauthorized
 from api.live_pages import NAMESPACE, LivePages
 from api.security import Tokens
 from ledger.errors import InvalidCommand, LedgerError, NotFound, StoreUnavailable
@@ -78,8 +78,8 @@ class _Guest(msgspec.Struct):
 class Realtime:
     """The Socket.IO server of one process."""
 
-    def __init__(self, settings: Settings, tokens: Tokens, parties_of: PartiesOf | None = None) -> None:
-        """`parties_of` None: there are no purchases yet, and nobody may join the room of one."""
+    def __init__(self, settings: Settings, tokens: Tokens, parties_of: PartiesOf) -> None:
+        """`parties_of` tells who may join the room of a purchase."""
         if settings.redis_url is None:
             raise ValueError("REDIS_URL must be known by now: the embedded Redis is started before the API.")
         self._tokens = tokens
@@ -218,8 +218,6 @@ class Realtime:
             if caller.role != "admin" and caller.id != id_:
                 raise Forbidden("Only your own room, or any as an admin.")
             return
-        if self._parties_of is None:
-            raise PurchasesUnavailable("Purchases are not served here yet.", 60)
         parties = await self._parties_of(id_)
         if parties is None and caller.role == "admin":
             raise NotFound(f"There is no purchase {id_}.")

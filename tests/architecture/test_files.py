@@ -16,8 +16,7 @@ def test_there_are_files_to_look_at():
     assert {path.split("/")[0] for path in FILES} >= {"ledger", "projections", "api", "workers"}
 
 
-TOO_LONG = {
-}
+TOO_LONG = {}
 
 
 def _may_be_too_long(path):

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from api.errors import Forbidden, PurchasesUnavailable, ReplayTooLong, TooManyRooms
+from api.errors import Forbidden, ReplayTooLong, TooManyRooms
 from ledger.errors import LedgerError
 from ledger.settings import SETTINGS
 from ledger.store.codec import TAGS, UPCASTERS
@@ -177,4 +177,4 @@ def test_every_refusal_of_a_live_room_is_explained():
     text = (REFERENCE / "live-events.md").read_text()
     said = {code for line in text.splitlines() for code in re.findall(r"^\| `([A-Z_]+)` \|", line)}
     assert said <= set(_rows("errors.md"))
-    assert {error.code for error in (TooManyRooms, ReplayTooLong, PurchasesUnavailable, Forbidden)} <= said
+    assert {error.code for error in (TooManyRooms, ReplayTooLong, Forbidden)} <= said

@@ -98,8 +98,8 @@ REPLACE: Final = CommandRoute(
     messages={200: "Programme replaced."},
     documented=Documented(
         summary="Replace the programme",
-        description="All of it, from now on; what was decided under the one before stays. Changed levels are decided again "
-        "for every account they affect.",
+        description="All of it, from now on; what was decided under the one before stays. Reads show "
+        "changed levels at once; an account's level events follow with the next points it gets.",
         tag="admin",
         body=ProgrammeBody,
         needs_version=True,
