@@ -62,7 +62,8 @@ class OneWriteProtocol(HttpToolsProtocol):
         A proxy sets and removes headers, `X-Forwarded-For` among them, and leaves trailers alone (RFC 9110, 6.5.1).
         """
         super().on_headers_complete()
-        self.headers = []
+        if not (self.parser.should_upgrade() and self._should_upgrade()):  # a handshake needs them once more
+            self.headers = []
 
     def handle_websocket_upgrade(self) -> None:
         """WebSockets write frames when they want: they get the plain transport."""
