@@ -16,15 +16,7 @@ def test_there_are_files_to_look_at():
     assert {path.split("/")[0] for path in FILES} >= {"ledger", "projections", "api", "workers"}
 
 
-TOO_LONG = {}
-
-
-def _may_be_too_long(path):
-    marks = [pytest.mark.xfail(strict=True, reason=TOO_LONG[path])] if path in TOO_LONG else []
-    return pytest.param(path, marks=marks)
-
-
-@pytest.mark.parametrize("path", [_may_be_too_long(path) for path in FILES])
+@pytest.mark.parametrize("path", FILES)
 def test_no_file_is_longer_than_a_person_reads(path):
     assert len(source(path).splitlines()) <= LONGEST
 
