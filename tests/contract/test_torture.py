@@ -4,6 +4,7 @@ And the proof that this run can fail: with one line of the fence taken out, it d
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import re
@@ -80,7 +81,7 @@ async def torture(url: str, folder: Path, seconds: float) -> list[dict[str, Any]
         while loop.time() < end:
             await asyncio.sleep(chance.random() * 0.5)
             child = chance.choice(children)
-            if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # A process may end while, or just before, it is stopped.
                 child.send_signal(signal.SIGSTOP)
                 await asyncio.sleep(chance.random() * 0.4)
                 child.send_signal(signal.SIGCONT)
