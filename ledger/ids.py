@@ -18,6 +18,10 @@ ACCOUNT: Final = "account"
 PROGRAMME_STREAM: Final = "programme"
 CODE: Final = "code"
 PURCHASE: Final = "purchase"
+PAYMENT: Final = "payment"
+DISPUTE: Final = "dispute"
+SUSPENSE: Final = "suspense"
+LETTER: Final = "letter"
 
 
 def is_id(text: str) -> bool:
@@ -43,6 +47,26 @@ def code_stream(code: str) -> str:
 def purchase_stream(purchase_id: str) -> str:
     """The stream of a purchase, `purchase-<purchaseRequestId>`."""
     return "purchase-" + purchase_id
+
+
+def payment_stream(payment_id: str) -> str:
+    """The stream of a payment, `payment-<id>`."""
+    return "payment-" + payment_id
+
+
+def dispute_stream(dispute_id: str) -> str:
+    """The stream of a dispute, `dispute-<id>`."""
+    return "dispute-" + dispute_id
+
+
+def suspense_stream(suspense_id: str) -> str:
+    """The stream of money that belongs nowhere yet, `suspense-<id>`."""
+    return "suspense-" + suspense_id
+
+
+def letter_stream(letter_id: str) -> str:
+    """The stream of a delivery that could not be true, `letter-<id>`."""
+    return "letter-" + letter_id
 
 
 def category(stream: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ledger.domain.points import (
+    PointsClawedBack,
     PointsDeducted,
     PointsEarned,
     PointsExpired,
@@ -85,6 +86,8 @@ def transaction_of(event: object, offset: int = 0) -> Transaction | None:
         )
     if isinstance(event, PointsRestored):
         return _restored(event, offset)
+    if isinstance(event, PointsClawedBack):
+        return _clawed_back(event, offset)
     if isinstance(event, PointsExpired):
         return Transaction(
             None,
@@ -153,4 +156,26 @@ def _restored(event: PointsRestored, offset: int) -> Transaction:
         {},
         event.reference,
         event.purchase_request_id or UNSET,
+    )
+
+
+def _clawed_back(event: PointsClawedBack, offset: int) -> Transaction | None:
+    if not event.amount:
+        return None  # Nothing was there to be taken: the event says so, a line of nothing would not.
+    description = f"Points taken back: purchase {event.reference} was refunded"
+    if event.asked > event.amount:
+        description += f"; {event.asked - event.amount} more were not there any more"
+    return Transaction(
+        None,
+        "clawback",
+        "purchase",
+        event.amount,
+        event.balance,
+        event.occurred_at,
+        None,
+        offset,
+        description,
+        {},
+        event.reference,
+        event.purchase_request_id,
     )

@@ -14,6 +14,7 @@ from ledger.domain.account_events import (
     Event,
     LevelCrossed,
     LevelLeft,
+    PointsClawedBack,
     PointsDeducted,
     PointsEarned,
     PointsExpired,
@@ -100,6 +101,9 @@ def evolve(state: PointsAccount, event: Event) -> PointsAccount:
         state.balance = event.balance
     elif isinstance(event, PointsRestored):
         restore_to_lots(state.chunks, event.lots)
+        state.balance = event.balance
+    elif isinstance(event, PointsClawedBack):
+        take_from_lots(state.chunks, event.allocation)
         state.balance = event.balance
     else:
         _evolve_standing(state, event)

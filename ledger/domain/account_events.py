@@ -97,6 +97,19 @@ class PointsRestored(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     expired: int = 0
 
 
+class PointsClawedBack(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Points earned on a purchase, taken back with its refund. Of `asked` only `amount` was there; never below zero."""
+
+    user_id: str
+    amount: int
+    asked: int
+    reference: str
+    occurred_at: datetime
+    allocation: tuple[Allocation, ...]
+    balance: int
+    purchase_request_id: str
+
+
 class PointsExpired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """What was left of a lot at its deadline. It occurred at the deadline, whenever it was recorded."""
 
@@ -190,6 +203,7 @@ TAGS: Final[dict[str, type[msgspec.Struct]]] = {
     "points.deducted.v1": PointsDeducted,
     "points.spent.v1": PointsSpent,
     "points.restored.v1": PointsRestored,
+    "points.clawed-back.v1": PointsClawedBack,
     "points.expired.v1": PointsExpired,
     "points.level-crossed.v1": LevelCrossed,
     "points.level-left.v1": LevelLeft,
@@ -209,6 +223,7 @@ Event = (
     | PointsDeducted
     | PointsSpent
     | PointsRestored
+    | PointsClawedBack
     | PointsExpired
     | LevelCrossed
     | LevelLeft

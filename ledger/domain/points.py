@@ -20,6 +20,7 @@ from ledger.domain.account_events import (
     Event,
     LevelCrossed,
     LevelLeft,
+    PointsClawedBack,
     PointsDeducted,
     PointsEarned,
     PointsExpired,
@@ -38,7 +39,7 @@ from ledger.errors import AccountLocked, BalanceTooLarge, InsufficientPoints, In
 
 __all__ = [
     "MAX_POINTS", "TAGS", "AccountLockedByAdmin", "AccountOpened", "AccountUnlocked", "Allocation", "Event",
-    "LevelCrossed", "LevelLeft", "PointsAccount", "PointsDeducted", "PointsEarned", "PointsExpired", "PointsGranted",
+    "LevelCrossed", "LevelLeft", "PointsAccount", "PointsClawedBack", "PointsDeducted", "PointsEarned", "PointsExpired", "PointsGranted",
     "PointsRestored", "PointsSpent", "RedecideLevels", "ReferralCodeAssigned", "ReferralCompleted", "ReferralSignedUp",
     "ReferrerBound", "RestoredLot", "available", "copy_account", "evolve",
 ]  # fmt: skip

@@ -57,6 +57,8 @@ class ChangePurchaseStatus(msgspec.Struct, frozen=True):
     purchase_request_id: str
     status: str
     reason: str = ""
+    refund_id: str = ""
+    """Made at the door: what is held is refunded when it is cancelled."""
 
 
 # ── events: each names both parties, so that whoever tells them needs nothing else ────────────────────────────────
@@ -87,7 +89,10 @@ class PurchasePointsRedeemed(msgspec.Struct, frozen=True, rename="camel", omit_d
 
 
 class PurchaseStatusChanged(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One step. `points_earned` by the buyer, `points_returned` to them, in the same append."""
+    """One step. `points_earned` by the buyer, `points_returned` to them, in the same append.
+
+    `earned_lot` is the lot of the points earned, `refunded_before_minor` what had been refunded by then.
+    """
 
     purchase_request_id: str
     buyer_id: str
@@ -98,22 +103,88 @@ class PurchaseStatusChanged(msgspec.Struct, frozen=True, rename="camel", omit_de
     reason: str = ""
     points_earned: int = 0
     points_returned: int = 0
+    earned_lot: int = 0
+    refunded_before_minor: int = 0
+
+
+class PurchasePaymentOpened(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """That payment is to bring what is due."""
+
+    purchase_request_id: str
+    buyer_id: str
+    seller_id: str
+    payment_id: str
+    occurred_at: datetime
+
+
+class PurchaseDisputed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A dispute about it was opened: until it is decided the purchase is not cancelled, and has no other."""
+
+    purchase_request_id: str
+    buyer_id: str
+    seller_id: str
+    dispute_id: str
+    occurred_at: datetime
+
+
+class PurchaseDisputeDecided(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The dispute about it is decided."""
+
+    purchase_request_id: str
+    buyer_id: str
+    seller_id: str
+    dispute_id: str
+    occurred_at: datetime
+
+
+class PurchasePointsReversed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A refund took earned points back and returned spent ones, under the policy `reverse`.
+
+    `points_to_claw` were to be taken, `points_clawed` were there to take. `lots` are the parts that went back.
+    """
+
+    purchase_request_id: str
+    buyer_id: str
+    seller_id: str
+    payment_id: str
+    points_to_claw: int
+    points_clawed: int
+    points_returned: int
+    lots: tuple[RestoredLot, ...]
+    occurred_at: datetime
 
 
 TAGS: Final[dict[str, type[msgspec.Struct]]] = {
     "purchase.registered.v1": PurchaseRegistered,
     "purchase.points-redeemed.v1": PurchasePointsRedeemed,
     "purchase.status-changed.v1": PurchaseStatusChanged,
+    "purchase.payment-opened.v1": PurchasePaymentOpened,
+    "purchase.disputed.v1": PurchaseDisputed,
+    "purchase.dispute-decided.v1": PurchaseDisputeDecided,
+    "purchase.points-reversed.v1": PurchasePointsReversed,
 }
 """The stored names, frozen for ever."""
 
-Event = PurchaseRegistered | PurchasePointsRedeemed | PurchaseStatusChanged
+Event = (
+    PurchaseRegistered
+    | PurchasePointsRedeemed
+    | PurchaseStatusChanged
+    | PurchasePaymentOpened
+    | PurchaseDisputed
+    | PurchaseDisputeDecided
+    | PurchasePointsReversed
+)
 
 # ── state and evolve ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Purchase(msgspec.Struct, frozen=True, rename="camel"):
-    """The purchase now; registered nowhere while `status` is empty."""
+    """The purchase now; registered nowhere while `status` is empty.
+
+    `points_spent` and `lots` are what is redeemed and not returned, `points_redeemed` all that ever was; `points_earned`
+    is what was earned and not taken back, `points_to_claw` what refunds have asked back so far of the
+    `points_completed` it earned. `payment_id` is the payment opened last, `dispute_id` a dispute that is open.
+    """
 
     status: str = ""
     buyer_id: str = ""
@@ -124,6 +195,13 @@ class Purchase(msgspec.Struct, frozen=True, rename="camel"):
     points_spent: int = 0
     points_earned: int = 0
     lots: tuple[RestoredLot, ...] = ()
+    payment_id: str = ""
+    dispute_id: str = ""
+    points_redeemed: int = 0
+    points_completed: int = 0
+    points_to_claw: int = 0
+    earned_lot: int = 0
+    refunded_before_minor: int = 0
 
     @property
     def due_minor(self) -> int:
@@ -138,16 +216,44 @@ def evolve(state: Purchase, event: Event) -> Purchase:
             return Purchase("pending", event.buyer_id, event.seller_id, event.price_minor, event.currency)
         case PurchasePointsRedeemed():
             return msgspec.structs.replace(
-                state, discount_minor=event.discount_minor, points_spent=event.points, lots=event.lots
+                state,
+                discount_minor=event.discount_minor,
+                points_spent=event.points,
+                points_redeemed=event.points,
+                lots=event.lots,
             )
         case PurchaseStatusChanged():
             return msgspec.structs.replace(
                 state,
                 status=event.status,
                 points_earned=state.points_earned + event.points_earned,
+                points_completed=state.points_completed + event.points_earned,
                 points_spent=state.points_spent - event.points_returned,
                 lots=() if event.points_returned else state.lots,
+                earned_lot=event.earned_lot or state.earned_lot,
+                refunded_before_minor=event.refunded_before_minor or state.refunded_before_minor,
             )
+        case PurchasePaymentOpened():
+            return msgspec.structs.replace(state, payment_id=event.payment_id)
+        case PurchaseDisputed():
+            return msgspec.structs.replace(state, dispute_id=event.dispute_id)
+        case PurchaseDisputeDecided():
+            return msgspec.structs.replace(state, dispute_id="")
+        case PurchasePointsReversed():
+            return msgspec.structs.replace(
+                state,
+                points_earned=state.points_earned - event.points_clawed,
+                points_to_claw=state.points_to_claw + event.points_to_claw,
+                points_spent=state.points_spent - event.points_returned,
+                lots=without(state.lots, event.lots),
+            )
+
+
+def without(lots: tuple[RestoredLot, ...], parts: tuple[RestoredLot, ...]) -> tuple[RestoredLot, ...]:
+    """What is left of the lots when these parts of them are gone."""
+    gone = {part.lot_id: part.amount for part in parts}
+    left = (msgspec.structs.replace(lot, amount=lot.amount - gone.get(lot.lot_id, 0)) for lot in lots)
+    return tuple(lot for lot in left if lot.amount)
 
 
 # ── decide ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,28 +293,37 @@ def check_transition(command: ChangePurchaseStatus, state: Purchase) -> None:
 
 
 def decide_status(
-    command: ChangePurchaseStatus, state: Purchase, now: datetime, *, points_earned: int = 0, points_returned: int = 0
+    command: ChangePurchaseStatus,
+    state: Purchase,
+    now: datetime,
+    *,
+    points_earned: int = 0,
+    points_returned: int = 0,
+    earned_lot: int = 0,
+    refunded_before_minor: int = 0,
 ) -> list[Event]:
     """Take the step, with what it does to the buyer's points. Refused as `check_transition`."""
     check_transition(command, state)
+    step = stepped(command.purchase_request_id, state, command.status, now, command.reason)
     return [
-        PurchaseStatusChanged(
-            command.purchase_request_id,
-            state.buyer_id,
-            state.seller_id,
-            state.status,
-            command.status,
-            now,
-            command.reason,
-            points_earned,
-            points_returned,
+        msgspec.structs.replace(
+            step,
+            points_earned=points_earned,
+            points_returned=points_returned,
+            earned_lot=earned_lot,
+            refunded_before_minor=refunded_before_minor,
         )
     ]
 
 
-def points_on_completion(state: Purchase, programme: Programme) -> int:
-    """What the buyer earns when it completes: on what was due in money, rounded down."""
-    return points_for(programme, state.due_minor, unit_of(state.currency))
+def stepped(purchase_id: str, state: Purchase, status: str, now: datetime, reason: str = "") -> PurchaseStatusChanged:
+    """The step to that status, whoever may take it: `refunded` and `active` are the ledger's own too."""
+    return PurchaseStatusChanged(purchase_id, state.buyer_id, state.seller_id, state.status, status, now, reason)
+
+
+def points_on_completion(state: Purchase, programme: Programme, refunded_minor: int = 0) -> int:
+    """What the buyer earns when it completes: on what was due in money and not given back, rounded down."""
+    return points_for(programme, max(0, state.due_minor - refunded_minor), unit_of(state.currency))
 
 
 def check_redeemable(purchase_id: str, user_id: str, state: Purchase) -> None:

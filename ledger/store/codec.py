@@ -10,7 +10,18 @@ from typing import Any, Final
 import msgspec
 
 from ledger import ids
-from ledger.domain import points, programme, purchases, referrals
+from ledger.domain import (
+    dead_letters,
+    dispute_events,
+    disputes,
+    payment_events,
+    payments,
+    points,
+    programme,
+    purchases,
+    referrals,
+    suspense,
+)
 from ledger.errors import CorruptionError
 
 TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -18,6 +29,10 @@ TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {
     **programme.TAGS,
     **referrals.TAGS,
     **purchases.TAGS,
+    **payment_events.TAGS,
+    **dispute_events.TAGS,
+    **suspense.TAGS,
+    **dead_letters.TAGS,
 }
 UPCASTERS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {}
 """Old tag → (new tag, what turns the old raw dict into the new one). Applied until the tag is current."""
@@ -111,8 +126,36 @@ CATEGORIES: Final[Mapping[str, Category]] = {
         purchases.Purchase,
         purchases.evolve,
         _unchanged,
-        1,
+        2,
         msgspec.json.Decoder(purchases.Purchase).decode,
+    ),
+    ids.PAYMENT: Category(
+        payments.Payment,
+        payments.evolve,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(payments.Payment).decode,
+    ),
+    ids.DISPUTE: Category(
+        disputes.Dispute,
+        disputes.evolve,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(disputes.Dispute).decode,
+    ),
+    ids.SUSPENSE: Category(
+        suspense.SuspenseItem,
+        suspense.evolve,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(suspense.SuspenseItem).decode,
+    ),
+    ids.LETTER: Category(
+        dead_letters.DeadLetter,
+        dead_letters.evolve,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(dead_letters.DeadLetter).decode,
     ),
 }
 

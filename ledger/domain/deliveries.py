@@ -1,0 +1,206 @@
+"""What a payment provider tells: money came in, failed to come, or was taken back. Any order, any number of times.
+
+A delivery that is understood but impossible is a `Trouble`: it changes no payment, and somebody is told. Pure.
+Standard library and msgspec only. Read next: `suspense.py`, where the money of such a delivery waits.
+"""
+
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from ledger.domain.instructions import take_back
+from ledger.domain.payment_events import (
+    Event,
+    PaymentChargedBack,
+    PaymentDeliveryReceived,
+    PaymentFunded,
+)
+from ledger.domain.payments import Instruction, Payment, evolve, fact, moved
+from ledger.domain.programme import Programme
+from ledger.money import format_minor
+
+DeliveryType = Literal[
+    "payment.processing",
+    "payment.confirmed",
+    "payment.completed",
+    "payment.failed",
+    "payment.partial",
+    "payment.chargeback",
+]
+COUNTING: Final = ("payment.confirmed", "payment.completed", "payment.partial")
+"""These say that money came in."""
+CHARGEBACK: Final = "payment.chargeback"
+
+TroubleCode = Literal[
+    "UNKNOWN_PAYMENT",
+    "OTHER_PROVIDER",
+    "PAYMENT_CANCELLED",
+    "WRONG_CURRENCY",
+    "NO_TX_HASH",
+    "OTHER_AMOUNT",
+    "TX_HASH_USED",
+    "ALREADY_RELEASED",
+]
+"""Why a delivery is a dead letter. `ALREADY_RELEASED` alone has been applied: the seller owes a part of it."""
+
+
+class Delivery(msgspec.Struct, frozen=True, rename="camel"):
+    """One signed delivery. `webhook_id` is the provider's, `letter_id` ours, in case it becomes a dead letter."""
+
+    letter_id: str
+    provider: str
+    webhook_id: str
+    type: DeliveryType
+    payment_id: str
+    amount_minor: int
+    currency: str
+    tx_hash: str = ""
+    provider_fee_minor: int = 0
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why a delivery cannot be true. `money_minor` came in all the same and belongs nowhere yet."""
+
+    code: TroubleCode
+    message: str
+    money_minor: int = 0
+
+
+def trouble_with(delivery: Delivery, state: Payment, *, tx_taken: bool) -> Trouble | None:
+    """What is wrong with it. `tx_taken`: its transaction is claimed already, maybe by this payment itself."""
+    counts, payment_id = delivery.type in COUNTING, delivery.payment_id
+    mine = delivery.tx_hash in state.transactions or delivery.tx_hash in state.chargebacks
+    money = delivery.amount_minor if counts and not (delivery.tx_hash and tx_taken) else 0
+    if not state.exists:
+        return Trouble("UNKNOWN_PAYMENT", f"No payment {payment_id}.", money)
+    if delivery.provider != state.provider:
+        return Trouble("OTHER_PROVIDER", f"Payment {payment_id} is paid through {state.provider}.", money)
+    if delivery.currency != state.currency:
+        return Trouble(
+            "WRONG_CURRENCY", f"Payment {payment_id} is in {state.currency}, not {delivery.currency}.", money
+        )
+    if not counts and delivery.type != CHARGEBACK:
+        return None
+    if not delivery.tx_hash:
+        return Trouble("NO_TX_HASH", f"A {delivery.type} counts by its txHash, and has none.", money)
+    known = (state.transactions if counts else state.chargebacks).get(delivery.tx_hash)
+    if known is not None and known != delivery.amount_minor:
+        said, before = (format_minor(minor, state.currency) for minor in (delivery.amount_minor, known))
+        more = max(0, delivery.amount_minor - known) if counts else 0
+        return Trouble(
+            "OTHER_AMOUNT", f"Transaction {delivery.tx_hash} was {before} {state.currency}, not {said}.", more
+        )
+    if tx_taken and not mine:
+        return Trouble("TX_HASH_USED", f"Transaction {delivery.tx_hash} belongs to something else.")
+    if state.cancelled:
+        return Trouble("PAYMENT_CANCELLED", f"Payment {payment_id} is cancelled.", money)
+    return None
+
+
+def decide_delivery(delivery: Delivery, state: Payment, programme: Programme, now: datetime) -> list[Event]:
+    """What it changes; `trouble_with` has found nothing wrong. What was told before is received, and changes nothing."""
+    seen = msgspec.structs.replace(state, seen=state.seen | {delivery.type})
+    received = PaymentDeliveryReceived(
+        **fact(delivery.payment_id, state, now, moved(seen)),
+        provider=delivery.provider,
+        webhook_id=delivery.webhook_id,
+        type=delivery.type,
+        amount_minor=delivery.amount_minor,
+        tx_hash=delivery.tx_hash,
+        provider_fee_minor=delivery.provider_fee_minor,
+    )
+    state = evolve(state, received)
+    if delivery.type in COUNTING and delivery.tx_hash not in state.transactions:
+        return [received, *fund(delivery, state, programme, now)]
+    if delivery.type == CHARGEBACK and delivery.tx_hash not in state.chargebacks:
+        return [received, *charge_back(delivery.payment_id, state, delivery.amount_minor, delivery.tx_hash, now)]
+    return [received]
+
+
+def fund(
+    delivery: Delivery, state: Payment, programme: Programme, now: datetime, from_suspense: str = ""
+) -> list[Event]:
+    """Count what came in up to the amount due; with the last of it the platform's fee is fixed and taken.
+
+    Fees are never more than what is held: what is gone already is not taken back for them.
+    """
+    counted = min(delivery.amount_minor, state.due_minor - state.standing.gross)
+    excess = delivery.amount_minor - counted
+    complete = counted > 0 and state.standing.gross + counted == state.due_minor
+    held = state.standing.held + counted
+    provider_fee = min(delivery.provider_fee_minor, held)
+    platform_fee = min(platform_fee_on(state.due_minor, programme), held - provider_fee) if complete else 0
+    after = moved(
+        state,
+        gross=counted,
+        held=counted - provider_fee - platform_fee,
+        provider_fees=provider_fee,
+        platform_fees=platform_fee,
+        suspense=excess,
+    )
+    funded = PaymentFunded(
+        **fact(delivery.payment_id, state, now, after),
+        tx_hash=delivery.tx_hash,
+        amount_minor=delivery.amount_minor,
+        counted_minor=counted,
+        excess_minor=excess,
+        provider_fee_minor=provider_fee,
+        platform_fee_minor=platform_fee,
+        suspense_id=delivery.letter_id if excess else "",
+        from_suspense=from_suspense,
+        funded=complete,
+    )
+    events: list[Event] = [funded]
+    if state.pending_chargeback_minor:
+        state = evolve(state, funded)
+        events += charge_back(delivery.payment_id, state, 0, "", now)
+    return events
+
+
+def platform_fee_on(due_minor: int, programme: Programme) -> int:
+    """The platform's part of an amount due, rounded down."""
+    return due_minor * programme.platform_fee_bps // 10_000
+
+
+def charge_back(payment_id: str, state: Payment, amount_minor: int, tx_hash: str, now: datetime) -> list[Event]:
+    """Take it from what is held, then from what is reserved (which is cancelled), then from what is disputed.
+
+    Then the platform gives its fee. What is left after that was released, or went to the provider: the seller owes it.
+    What was not paid in yet is taken when it comes, so that a chargeback may arrive before the payment.
+    """
+    wanted = state.pending_chargeback_minor + amount_minor
+    events: list[Event] = []
+    for instruction in reversed(_reserved(state)):
+        if state.standing.held >= wanted:
+            break
+        cancelled = take_back(payment_id, state, instruction, now, reason="charged back")
+        events.append(cancelled)
+        state = evolve(state, cancelled)
+    standing = state.standing
+    held = min(wanted, standing.held)
+    disputed = min(wanted - held, standing.disputed)
+    # Of a payment that is not complete the fee is not fixed, and whatever else is missing may still come.
+    fees = min(wanted - held - disputed, standing.platform_fees)
+    rest = wanted - held - disputed - fees
+    gone = rest if state.is_funded else min(rest, max(0, standing.released - state.receivable_minor))
+    after = moved(state, held=-held, disputed=-disputed, platform_fees=-fees, refunded=held + disputed + fees)
+    events.append(
+        PaymentChargedBack(
+            **fact(payment_id, state, now, after),
+            tx_hash=tx_hash,
+            amount_minor=amount_minor,
+            from_held_minor=held,
+            from_disputed_minor=disputed,
+            from_platform_fees_minor=fees,
+            receivable_minor=gone,
+            pending_minor=rest - gone,
+        )
+    )
+    return events
+
+
+def _reserved(state: Payment) -> list[Instruction]:
+    """Oldest first; releases are taken back before refunds, which go to the buyer anyway."""
+    reserved = [one for one in state.instructions.values() if one.status == "reserved"]
+    return sorted(reserved, key=lambda one: one.kind == "release")
