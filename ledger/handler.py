@@ -10,7 +10,12 @@ from typing import Any, Final
 
 from ledger import ids
 from ledger.decision import Answer, Decision, Origin, View
+from ledger.domain.dead_letters import ReplayDeadLetter, SkipDeadLetter
+from ledger.domain.deliveries import Delivery
+from ledger.domain.disputes import AddEvidence, AssignDispute, OpenDispute, ResolveDispute
+from ledger.domain.instructions import CancelInstruction, ConfirmInstruction, Instruct
 from ledger.domain.levels import RedecideLevels
+from ledger.domain.payments import CancelPayment, OpenPayment
 from ledger.domain.points import (
     DeductPoints,
     EarnPoints,
@@ -24,16 +29,20 @@ from ledger.domain.programme import ReplaceProgramme
 from ledger.domain.purchases import ChangePurchaseStatus, RegisterPurchase
 from ledger.domain.redemptions import RedeemPoints
 from ledger.domain.referrals import GenerateReferralCode
+from ledger.domain.suspense import SettleSuspense
 from ledger.errors import LedgerError, StaleVersion
 from ledger.store.committer import Committer, Group, Work
-from ledger.use_cases import members, points, programme, purchases
+from ledger.use_cases import deliveries, disputes, members, payments, points, programme, purchases, suspense
+from ledger.use_cases.deliveries import DeliveryAnswer
 from ledger.use_cases.members import MemberAnswer, ReferralCodeAnswer, RegisterMember
 from ledger.use_cases.points import ExpiryAnswer, LevelsAnswer, LockAnswer, TransactionAnswer
 from ledger.use_cases.purchases import DiscountAnswer, PurchaseAnswer, RedeemAnswer
+from ledger.use_cases.suspense import DeadLetterAnswer, SuspenseAnswer
 
 __all__ = [
-    "USE_CASES", "DiscountAnswer", "ExpiryAnswer", "Handler", "LevelsAnswer", "LockAnswer", "MemberAnswer",
-    "PurchaseAnswer", "RedeemAnswer", "ReferralCodeAnswer", "RegisterMember", "TransactionAnswer", "subject_stream",
+    "USE_CASES", "DeadLetterAnswer", "DeliveryAnswer", "DiscountAnswer", "ExpiryAnswer", "Handler", "LevelsAnswer",
+    "LockAnswer", "MemberAnswer", "PurchaseAnswer", "RedeemAnswer", "ReferralCodeAnswer", "RegisterMember",
+    "SuspenseAnswer", "TransactionAnswer", "subject_stream",
 ]  # fmt: skip
 
 USE_CASES: Final[Mapping[type, Callable[[View, Any, datetime], Decision]]] = {
@@ -51,6 +60,19 @@ USE_CASES: Final[Mapping[type, Callable[[View, Any, datetime], Decision]]] = {
     RegisterPurchase: purchases.register_purchase,
     ChangePurchaseStatus: purchases.change_purchase_status,
     RedeemPoints: purchases.redeem_points,
+    OpenPayment: payments.open_payment,
+    CancelPayment: payments.cancel_payment,
+    Instruct: payments.instruct,
+    ConfirmInstruction: payments.confirm_instruction,
+    CancelInstruction: payments.cancel_instruction,
+    Delivery: deliveries.receive_delivery,
+    SettleSuspense: suspense.settle_suspense,
+    ReplayDeadLetter: suspense.replay_dead_letter,
+    SkipDeadLetter: suspense.skip_dead_letter,
+    OpenDispute: disputes.open_dispute,
+    AssignDispute: disputes.assign_dispute,
+    AddEvidence: disputes.add_evidence,
+    ResolveDispute: disputes.resolve_dispute,
 }
 
 
@@ -59,8 +81,16 @@ def subject_stream(command: Any) -> str:
     match command:
         case ReplaceProgramme():
             return ids.PROGRAMME_STREAM
-        case RegisterPurchase() | ChangePurchaseStatus():
+        case RegisterPurchase() | ChangePurchaseStatus() | OpenPayment() | OpenDispute():
             return ids.purchase_stream(command.purchase_request_id)
+        case CancelPayment() | Instruct() | ConfirmInstruction() | CancelInstruction() | Delivery():
+            return ids.payment_stream(command.payment_id)
+        case AssignDispute() | AddEvidence() | ResolveDispute():
+            return ids.dispute_stream(command.dispute_id)
+        case SettleSuspense():
+            return ids.suspense_stream(command.suspense_id)
+        case ReplayDeadLetter() | SkipDeadLetter():
+            return ids.letter_stream(command.letter_id)
         case _:
             return ids.account_stream(command.user_id)
 

@@ -98,8 +98,13 @@ def trouble_with(delivery: Delivery, state: Payment, *, tx_taken: bool) -> Troub
     return None
 
 
-def decide_delivery(delivery: Delivery, state: Payment, programme: Programme, now: datetime) -> list[Event]:
-    """What it changes; `trouble_with` has found nothing wrong. What was told before is received, and changes nothing."""
+def decide_delivery(
+    delivery: Delivery, state: Payment, programme: Programme, now: datetime, from_suspense: str = ""
+) -> list[Event]:
+    """What it changes; `trouble_with` has found nothing wrong. What was told before is received, and changes nothing.
+
+    `from_suspense` names the item in which its money has waited.
+    """
     seen = msgspec.structs.replace(state, seen=state.seen | {delivery.type})
     received = PaymentDeliveryReceived(
         **fact(delivery.payment_id, state, now, moved(seen)),
@@ -112,7 +117,7 @@ def decide_delivery(delivery: Delivery, state: Payment, programme: Programme, no
     )
     state = evolve(state, received)
     if delivery.type in COUNTING and delivery.tx_hash not in state.transactions:
-        return [received, *fund(delivery, state, programme, now)]
+        return [received, *fund(delivery, state, programme, now, from_suspense)]
     if delivery.type == CHARGEBACK and delivery.tx_hash not in state.chargebacks:
         return [received, *charge_back(delivery.payment_id, state, delivery.amount_minor, delivery.tx_hash, now)]
     return [received]

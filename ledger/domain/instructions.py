@@ -5,6 +5,7 @@ the last minor unit. Pure. Standard library and msgspec only. Read next: `disput
 """
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -138,7 +139,7 @@ def decide_confirm(command: ConfirmInstruction, state: Payment, now: datetime) -
             f"Instruction {found.instruction_id} is {found.status}{by} and does not become confirmed."
         )
     amount, kind = found.amount_minor, found.kind
-    detail = {
+    detail: dict[str, Any] = {
         "instruction_id": found.instruction_id,
         "amount_minor": amount,
         "tx_hash": command.tx_hash,

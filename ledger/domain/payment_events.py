@@ -6,7 +6,7 @@ Defaults are left out of the bytes. Standard library and msgspec only. Read next
 """
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -14,14 +14,19 @@ BUCKETS: Final = (
     "provider_fees", "platform_fees", "held", "disputed", "releasing", "refunding", "released", "refunded",
 )  # fmt: skip
 """Where the money of a payment may lie; together they are `gross`."""
-PAYMENT_STATUSES: Final = (
+PaymentStatus = Literal[
     "cancelled", "refunded", "completed", "confirmed", "partial", "failed", "processing", "pending",
-)  # fmt: skip
+]  # fmt: skip
 """In the order they are asked: a payment has the first that holds."""
-ESCROW_STATES: Final = (
+EscrowState = Literal[
     "releasing", "refunding", "partial", "releasable", "funded", "released", "refunded", "cancelled", "failed", "none",
-)  # fmt: skip
+]  # fmt: skip
 """In the order they are asked, as the statuses."""
+InstructionStatus = Literal["reserved", "confirmed", "cancelled"]
+PAYMENT_STATUSES: Final[tuple[str, ...]] = get_args(PaymentStatus)
+ESCROW_STATES: Final[tuple[str, ...]] = get_args(EscrowState)
+INSTRUCTION_STATUSES: Final[tuple[str, ...]] = get_args(InstructionStatus)
+"""The one source of these words: routes, their documentation and the read models' checks are made from it."""
 
 Kind = Literal["release", "refund"]
 Source = Literal["held", "disputed"]

@@ -4,25 +4,28 @@ Whatever a step means for accounts is appended with it, all or nothing: `complet
 referrer's reward, `cancelled` returns what was redeemed. Read next: `../domain/purchases.py` for the rules.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ledger import ids
 from ledger.decision import ClaimOnce, Decision, View
 from ledger.domain import points, purchases, redemptions, referrals
 from ledger.domain.account import PointsAccount, check_exists, expiries
+from ledger.domain.instructions import reserve
 from ledger.domain.lots import described
+from ledger.domain.payments import decide_delivered, give_up
 from ledger.domain.programme import Programme
 from ledger.domain.purchases import Purchase
-from ledger.errors import RedemptionAlreadyClaimed
+from ledger.domain.reversals import refunded_of_held
+from ledger.errors import AmountOnHold, PurchaseNotInProgress, RedemptionAlreadyClaimed
 from ledger.money import MoneyText, format_minor, money_text
 from ledger.transactions import Transaction
+from ledger.use_cases.draft import Draft
+from ledger.use_cases.payments import give_way, last_payment
 from ledger.use_cases.points import earn_claim, transaction_answer
-
-Writes = list[tuple[str, Sequence[msgspec.Struct]]]
 
 
 class PurchaseAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -37,6 +40,11 @@ class PurchaseAnswer(msgspec.Struct, frozen=True, rename="camel"):
     amount_due: MoneyText
     points_earned: int
     points_spent: int
+    payment_status: str
+    escrow_state: str
+    hold: bool
+    version: int
+    payment_id: str | UnsetType = UNSET
 
 
 class DiscountAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,40 +65,56 @@ class RedeemAnswer(msgspec.Struct, rename="camel"):
 
 def register_purchase(view: View, command: purchases.RegisterPurchase, now: datetime) -> Decision:
     """Both sides must be members."""
+    draft = Draft(view)
     stream = ids.purchase_stream(command.purchase_request_id)
-    purchase = view.read(stream)
-    events = purchases.decide_register(command, purchase, now)
+    events = purchases.decide_register(command, draft.read(stream), now)
     for user_id in (command.buyer_id, command.seller_id):
-        check_exists(view.read(ids.account_stream(user_id)), user_id)
-    return Decision(201, _answer(command.purchase_request_id, purchase, events), [(stream, events)])
+        check_exists(draft.read(ids.account_stream(user_id)), user_id)
+    draft.add(stream, events)
+    return Decision(201, _answer(draft, command.purchase_request_id), draft.writes)
 
 
 def change_purchase_status(view: View, command: purchases.ChangePurchaseStatus, now: datetime) -> Decision:
-    """One step, with everything it means for points."""
-    stream = ids.purchase_stream(command.purchase_request_id)
-    purchase: Purchase = view.read(stream)
+    """One step, with everything it means for points and for the payment."""
+    draft = Draft(view)
+    purchase: Purchase = draft.read(ids.purchase_stream(command.purchase_request_id))
     purchases.check_transition(command, purchase)
+    claims: list[ClaimOnce] = []
     if command.status == "completed":
-        return _complete(view, command, purchase, now)
-    if command.status == "cancelled" and purchase.points_spent:
-        return _cancel(view, command, purchase, now)
-    events = purchases.decide_status(command, purchase, now)
-    return Decision(200, _answer(command.purchase_request_id, purchase, events), [(stream, events)])
+        claims = _complete(view, draft, command, purchase, now)
+    elif command.status == "cancelled":
+        _cancel(draft, command, purchase, now)
+    else:
+        draft.add(ids.purchase_stream(command.purchase_request_id), purchases.decide_status(command, purchase, now))
+    if command.status in ("delivered", "completed"):
+        payment = last_payment(draft, purchase)
+        arrived = decide_delivered(purchase.payment_id, payment, command.status, now)
+        draft.add(ids.payment_stream(purchase.payment_id), arrived)
+    return Decision(200, _answer(draft, command.purchase_request_id), draft.writes, claims)
 
 
 def redeem_points(view: View, command: redemptions.RedeemPoints, now: datetime) -> Decision:
     """Once a purchase, for ever. The lots that paid are written into the purchase: a cancellation returns to them."""
     purchase_id = command.purchase_request_id
     purchase_stream, stream = ids.purchase_stream(purchase_id), ids.account_stream(command.user_id)
-    purchase: Purchase = view.read(purchase_stream)
+    draft = Draft(view)
+    purchase: Purchase = draft.read(purchase_stream)
     purchases.check_redeemable(purchase_id, command.user_id, purchase)
-    account: PointsAccount = view.read(stream)
-    events, discount = redemptions.decide_redeem(command, account, purchase, view.read(ids.PROGRAMME_STREAM), now)
+    payment = last_payment(draft, purchase)
+    if payment.is_live:
+        raise PurchaseNotInProgress(
+            f"Purchase {purchase_id} has a payment that is {payment.standing.status}: points are redeemed before it is paid."
+        )
+    account: PointsAccount = draft.read(stream)
+    events, discount = redemptions.decide_redeem(command, account, purchase, draft.read(ids.PROGRAMME_STREAM), now)
+    give_way(draft, purchase, now)
     spent = events[-1]
     assert isinstance(spent, points.PointsSpent), "a redemption ends with the spend"
     lots = described(account.chunks, spent.allocation)
     redeemed = purchases.decide_redeemed(purchase_id, purchase, discount.points, discount.minor, lots, now)
     answer = transaction_answer(events, points.PointsSpent)
+    draft.add(stream, events)
+    draft.add(purchase_stream, redeemed)
 
     def refusal() -> RedemptionAlreadyClaimed:
         return RedemptionAlreadyClaimed(f"Points were redeemed on purchase {purchase_id} already.")
@@ -102,65 +126,93 @@ def redeem_points(view: View, command: redemptions.RedeemPoints, now: datetime) 
             DiscountAnswer(Decimal(format_minor(discount.minor, purchase.currency)), discount.minor, purchase.currency),
             answer.new_balance,
         ),
-        [(stream, events), (purchase_stream, redeemed)],
+        draft.writes,
         [ClaimOnce("redemption", purchase_id, refusal)],
     )
 
 
-def _complete(view: View, command: purchases.ChangePurchaseStatus, purchase: Purchase, now: datetime) -> Decision:
+def _complete(
+    view: View, draft: Draft, command: purchases.ChangePurchaseStatus, purchase: Purchase, now: datetime
+) -> list[ClaimOnce]:
     """The buyer's points, unless somebody has earned them on this purchase already, and the referrer's reward."""
     purchase_id, buyer_id = command.purchase_request_id, purchase.buyer_id
-    programme: Programme = view.read(ids.PROGRAMME_STREAM)
-    buyer: PointsAccount = view.read(ids.account_stream(buyer_id))
-    earned = purchases.points_on_completion(purchase, programme)
+    stream = ids.account_stream(buyer_id)
+    programme: Programme = draft.read(ids.PROGRAMME_STREAM)
+    buyer: PointsAccount = draft.read(stream)
+    payment = last_payment(draft, purchase)
+    given_back = payment.standing.refunded + payment.receivable_minor
+    earned = purchases.points_on_completion(purchase, programme, given_back)
     claim = earn_claim(buyer_id, "purchase", purchase_id)
-    events: list[points.Event] = []
-    claims = []
+    claims: list[ClaimOnce] = []
+    lot = 0
     if earned and not view.is_taken(claim.scope, claim.value):
         earn = points.EarnPoints(buyer_id, earned, "purchase", purchase_id, now, description=f"Purchase {purchase_id}")
         events = points.decide_earn(earn, buyer, programme, now)
+        at = next(offset for offset, event in enumerate(events, 1) if isinstance(event, points.PointsEarned))
+        lot = draft.version(stream) + at
         claims.append(claim)
     else:
-        earned = 0
-    of_purchase = purchases.decide_status(command, purchase, now, points_earned=earned)
-    writes: Writes = [(ids.purchase_stream(purchase_id), of_purchase)]
-    rewards: Writes = []
+        earned, events = 0, []
+    of_purchase = purchases.decide_status(
+        command,
+        purchase,
+        now,
+        points_earned=earned,
+        earned_lot=lot,
+        refunded_before_minor=refunded_of_held(payment) if earned else 0,
+    )
+    draft.add(ids.purchase_stream(purchase_id), of_purchase)
+    draft.add(stream, events)
     if referrals.has_pending_referral(buyer):
-        reward, rewards, reward_claims = _reward(view, buyer_id, buyer.referrer, programme, now)
-        claims += reward_claims
-        events = events or [*expiries(buyer, buyer_id, now)]
-        events += referrals.decide_completed(buyer_id, purchase_id, reward, buyer, now)
-    writes += [(ids.account_stream(buyer_id), events), *rewards]
-    return Decision(200, _answer(purchase_id, purchase, of_purchase), writes, claims)
+        claims += _reward(view, draft, purchase_id, buyer_id, buyer.referrer, now)
+    return claims
 
 
 def _reward(
-    view: View, referred_user: str, referrer_id: str, programme: Programme, now: datetime
-) -> tuple[int, Writes, list[ClaimOnce]]:
-    """The reward's points, what is written for it, and the claim that there is one alone."""
+    view: View, draft: Draft, purchase_id: str, referred_user: str, referrer_id: str, now: datetime
+) -> list[ClaimOnce]:
+    """What the referrer earns by it, and the claim that there is one alone."""
     claim = earn_claim(referrer_id, "referral", referred_user)
-    if view.is_taken(claim.scope, claim.value):
-        return 0, [], []
-    stream = ids.account_stream(referrer_id)
-    events = referrals.decide_reward(referred_user, referrer_id, view.read(stream), programme, now)
+    referrer_stream, stream = ids.account_stream(referrer_id), ids.account_stream(referred_user)
+    events: list[points.Event] = []
+    if not view.is_taken(claim.scope, claim.value):
+        programme: Programme = draft.read(ids.PROGRAMME_STREAM)
+        referrer: PointsAccount = draft.read(referrer_stream)
+        events = referrals.decide_reward(referred_user, referrer_id, referrer, programme, now)
     reward = sum(event.amount for event in events if isinstance(event, points.PointsEarned))
-    return reward, [(stream, events)], [claim] if reward else []
+    buyer: PointsAccount = draft.read(stream)
+    draft.add(stream, expiries(buyer, referred_user, now))
+    draft.add(stream, referrals.decide_completed(referred_user, purchase_id, reward, buyer, now))
+    draft.add(referrer_stream, events)
+    return [claim] if reward else []
 
 
-def _cancel(view: View, command: purchases.ChangePurchaseStatus, purchase: Purchase, now: datetime) -> Decision:
-    """What was redeemed goes back to the lots it came from."""
+def _cancel(draft: Draft, command: purchases.ChangePurchaseStatus, purchase: Purchase, now: datetime) -> None:
+    """What was redeemed goes back to its lots; nothing more is paid; what is held is set aside for the buyer."""
     purchase_id, buyer_id = command.purchase_request_id, purchase.buyer_id
-    stream = ids.account_stream(buyer_id)
-    restore = redemptions.RestorePoints(buyer_id, purchase_id, purchase.lots)
-    events = redemptions.decide_restore(restore, view.read(stream), now)
-    of_purchase = purchases.decide_status(command, purchase, now, points_returned=purchase.points_spent)
-    writes: Writes = [(ids.purchase_stream(purchase_id), of_purchase), (stream, events)]
-    return Decision(200, _answer(purchase_id, purchase, of_purchase), writes)
+    if purchase.dispute_id:
+        raise AmountOnHold(f"Purchase {purchase_id} is not cancelled while dispute {purchase.dispute_id} is open.")
+    returned = purchase.points_spent
+    of_purchase = purchases.decide_status(command, purchase, now, points_returned=returned)
+    draft.add(ids.purchase_stream(purchase_id), of_purchase)
+    if returned:
+        stream = ids.account_stream(buyer_id)
+        restore = redemptions.RestorePoints(buyer_id, purchase_id, purchase.lots)
+        draft.add(stream, redemptions.decide_restore(restore, draft.read(stream), now))
+    payment = last_payment(draft, purchase)
+    payment_id = purchase.payment_id
+    if payment.exists and not payment.cancelled and not payment.standing.gross:
+        draft.add(ids.payment_stream(payment_id), give_up(payment_id, payment, "its purchase was cancelled", now))
+    elif payment.standing.held:
+        held = payment.standing.held
+        reserved = reserve(payment_id, payment, command.refund_id, "refund", held, now)
+        draft.add(ids.payment_stream(payment_id), [reserved])
 
 
-def _answer(purchase_id: str, purchase: Purchase, events: Sequence[purchases.Event]) -> PurchaseAnswer:
-    for event in events:
-        purchase = purchases.evolve(purchase, event)
+def _answer(draft: Draft, purchase_id: str) -> PurchaseAnswer:
+    stream = ids.purchase_stream(purchase_id)
+    purchase: Purchase = draft.read(stream)
+    standing = last_payment(draft, purchase).standing
     return PurchaseAnswer(
         purchase_id,
         purchase.buyer_id,
@@ -171,4 +223,9 @@ def _answer(purchase_id: str, purchase: Purchase, events: Sequence[purchases.Eve
         money_text(purchase.due_minor, purchase.currency),
         purchase.points_earned,
         purchase.points_spent,
+        standing.status if purchase.payment_id else "none",
+        standing.escrow_state,
+        bool(purchase.dispute_id),
+        draft.version(stream),
+        purchase.payment_id or UNSET,
     )
