@@ -6,7 +6,8 @@
     │   ├── IfMatchRequired           400
     │   └── ReplayTooLong             400  live events: too many to be sent again
     ├── Unauthorized                  401  no token
-    │   └── InvalidToken              401  forged, expired, of another algorithm
+    │   ├── InvalidToken              401  forged, expired, of another algorithm
+    │   └── InvalidSignature          401  a webhook nobody signed
     ├── Forbidden                     403  role or ownership
     ├── NotFound
     │   ├── ReferralCodeNotFound      404  a short link that leads nowhere
@@ -41,7 +42,7 @@ from ledger.errors import (
     InvalidCommand,
     LedgerError,
     NotFound,
-    NotYourPurchase,
+    NotYours,
     RefusedByBalance,
     StaleVersion,
     StoreUnavailable,
@@ -82,6 +83,13 @@ class InvalidToken(Unauthorized):
 
     code = "INVALID_TOKEN"
     challenge = b'Bearer error="invalid_token"'
+
+
+class InvalidSignature(Unauthorized):
+    """The delivery is not signed by its provider, or was a while ago. Nothing of it is stored."""
+
+    code = "INVALID_SIGNATURE"
+    challenge = b"Standard-Webhooks"
 
 
 class Forbidden(LedgerError):
@@ -153,7 +161,7 @@ STATUS_OF: Final[Mapping[type[LedgerError], int]] = {
     RefusedByBalance: 400,
     Unauthorized: 401,
     Forbidden: 403,
-    NotYourPurchase: 403,
+    NotYours: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
     Conflict: 409,

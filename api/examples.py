@@ -129,6 +129,10 @@ PURCHASE_ANSWER: Final[dict[str, Any]] = {
     "amountDue": {"amount": "12.34", "currency": USD},
     "pointsEarned": 0,
     "pointsSpent": 0,
+    "paymentStatus": "none",
+    "escrowState": "none",
+    "hold": False,
+    "version": 1,
 }
 PURCHASE_VIEW: Final[dict[str, Any]] = {
     **PURCHASE_ANSWER,

@@ -4,6 +4,7 @@ msgspec and the standard library. Read next: `bodies.py`.
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -24,6 +25,18 @@ UserId = Annotated[
 ]
 PurchaseId = Annotated[
     str, Meta(pattern=ID_PATTERN, description="1-64 characters of A-Z a-z 0-9 _ . : -", examples=["order-2001"])
+]
+PaymentId = Annotated[
+    str, Meta(pattern=ID_PATTERN, description="1-64 characters of A-Z a-z 0-9 _ . : -", examples=["pay_0198c0de"])
+]
+InstructionId = Annotated[
+    str, Meta(pattern=ID_PATTERN, description="1-64 characters of A-Z a-z 0-9 _ . : -", examples=["ins_0198c0de"])
+]
+TxHash = Annotated[
+    str, Meta(pattern=VISIBLE_PATTERN, description="1-255 visible ASCII characters", examples=["0x9f3c27"])
+]
+WebUrl = Annotated[
+    str, Meta(max_length=2048, pattern=r"^https?://\S+$", description="an http(s) URL of at most 2048 characters")
 ]
 Points = Annotated[int, Meta(ge=1, le=MAX_POINTS, description=f"a whole number from 1 to {MAX_POINTS}", examples=[320])]
 SignedPoints = Annotated[
@@ -103,18 +116,22 @@ def optional_instant(field: str, text: str | None) -> datetime | None:
     return None if text is None else instant(field, text)
 
 
-def checked_user_id(text: str) -> str:
-    """The user id of a path."""
-    if not is_id(text):
-        raise InvalidCommand.field("userId", "must be 1-64 characters of A-Z a-z 0-9 _ . : -.")
-    return text
+def _checked_id(field: str, what: str) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        if not is_id(text):
+            raise InvalidCommand.field(field, "must be 1-64 characters of A-Z a-z 0-9 _ . : -.")
+        return text
+
+    checked.__doc__ = f"The {what} id of a path."
+    return checked
 
 
-def checked_purchase_id(text: str) -> str:
-    """The purchase id of a path."""
-    if not is_id(text):
-        raise InvalidCommand.field("purchaseRequestId", "must be 1-64 characters of A-Z a-z 0-9 _ . : -.")
-    return text
+checked_user_id: Final = _checked_id("userId", "user")
+checked_purchase_id: Final = _checked_id("purchaseRequestId", "purchase")
+checked_payment_id: Final = _checked_id("paymentId", "payment")
+checked_dispute_id: Final = _checked_id("disputeId", "dispute")
+checked_suspense_id: Final = _checked_id("suspenseId", "suspense")
+checked_letter_id: Final = _checked_id("deadLetterId", "dead letter")
 
 
 def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 from redis.asyncio import ConnectionPool, Redis
 
+from api.webhooks import Signatures
 from ledger.handler import Handler
 from ledger.settings import Settings
 from ledger.store.append import PostgresStore
@@ -41,6 +42,7 @@ class Resources:
         self.pool = pool
         self.models = ReadModels(pool)
         self.programmes = Programmes(pool)
+        self.signatures = Signatures.from_settings(settings)
         self.redis = Redis(connection_pool=redis)
         self.last_health: tuple[float, Any] = (float("-inf"), None)
 

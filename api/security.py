@@ -30,6 +30,10 @@ SIGNED_IN: Final[Access] = ROLES
 ADMIN: Final[Access] = frozenset({"admin"})
 SERVICE: Final[Access] = frozenset({"service"})
 SERVICE_OR_ADMIN: Final[Access] = frozenset({"service", "admin"})
+SERVICE_ADMIN_RESOLVER: Final[Access] = frozenset({"service", "admin", "resolver"})
+ADMIN_OR_RESOLVER: Final[Access] = frozenset({"admin", "resolver"})
+NOT_FINANCE: Final[Access] = ROLES - {"finance"}
+"""Whoever may be a party of a purchase or steer its money: finance reads everything and changes nothing."""
 ADMIN_OR_FINANCE: Final[Access] = frozenset({"admin", "finance"})
 BACK_OFFICE: Final[Access] = frozenset({"service", "admin", "finance"})
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -114,23 +114,43 @@ def resolve_jwt_secret(settings: Settings) -> str:
     if settings.is_production:
         raise SettingsError("JWT_SECRET: required here in production; JWT_JWKS verifies tokens but signs none.")
     file = settings.data_dir / "jwt_secret"
+    secret = _kept(file, lambda: secrets.token_urlsafe(48))
+    if len(secret.encode()) < JWT_SECRET_MIN_BYTES:
+        raise SettingsError(
+            f"JWT_SECRET: {file} holds less than {JWT_SECRET_MIN_BYTES} bytes; delete it for a new one."
+        )
+    return secret
+
+
+SANDBOX: Final = "sandbox"
+"""The provider there is in development where none is set up: whoever can read its secret can play one."""
+
+
+def resolve_webhook_secrets(settings: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Return the secrets of each provider: `WEBHOOK_SECRETS`, or in development one for `sandbox`, generated once.
+
+    There is no value of any setting with which a delivery needs no signature.
+    """
+    if settings.webhook_secrets or settings.is_production:
+        return settings.webhook_secrets
+    file = settings.data_dir / "webhook_secret"
+    return {SANDBOX: (_kept(file, lambda: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()),)}
+
+
+def _kept(file: Path, make: Callable[[], str]) -> str:
+    """What the file holds; it is made if it is not there, whole or not at all, and the first of several makers wins."""
     if not file.exists():
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = file.with_name(f"jwt_secret.{os.getpid()}.{secrets.token_hex(4)}")
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
-            out.write(secrets.token_urlsafe(48))
+            out.write(make())
         try:
             os.link(draft, file)
         except FileExistsError:
             pass  # another process was first; its secret is the secret
         finally:
             draft.unlink()
-    secret = file.read_text(encoding="ascii").strip()
-    if len(secret.encode()) < JWT_SECRET_MIN_BYTES:
-        raise SettingsError(
-            f"JWT_SECRET: {file} holds less than {JWT_SECRET_MIN_BYTES} bytes; delete it for a new one."
-        )
-    return secret
+    return file.read_text(encoding="ascii").strip()
 
 
 # ── What a right value looks like ────────────────────────────────────────────────────────────────────────────────────
@@ -290,7 +310,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RATE_LIMIT_SERVICE", "rate_limit_service", "60000/minute", "Requests per user id of the roles service, admin, "
             "finance and resolver.", _rate_limit),
     Setting("WEBHOOK_SECRETS", "webhook_secrets", "", "Signing secrets of the payment providers: "
-            "`provider=whsec_…[|whsec_…],provider2=…`.", _webhook_secrets),
+            "`provider=whsec_…[|whsec_…],provider2=…`. Absent in development: one provider `sandbox` with a secret generated "
+            "once into `LEDGER_DATA`.", _webhook_secrets),
     Setting("SEAL_KEY_FILE", "seal_key_file", None, "Ed25519 private key that signs seals. Absent: generated once into "
             "`LEDGER_DATA`.", _path),
     Setting("LOG_LEVEL", "log_level", "info", "`debug`, `info`, `warning`, `error` or `critical`.",

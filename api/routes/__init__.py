@@ -7,21 +7,25 @@ from litestar.handlers import HTTPRouteHandler
 from api.commands import LeanRoute
 from api.routes import (
     batch,
+    disputes,
     docs,
     expiring,
     health,
+    instructions,
     leaderboard,
     levels,
     members,
     metrics,
+    payments,
     points,
     purchase_reads,
     purchases,
     redemptions,
     referral_reads,
     referrals,
+    webhooks,
 )
-from api.routes.admin import accounts, events, programme, read_models
+from api.routes.admin import accounts, events, programme, read_models, suspense
 from api.routes.admin import points as admin_points
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -39,7 +43,12 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *members.ROUTES,
     *purchases.ROUTES,
     *purchase_reads.ROUTES,
+    *payments.ROUTES,
+    *instructions.ROUTES,
+    *webhooks.ROUTES,
+    *disputes.ROUTES,
     *admin_points.ROUTES,
+    *suspense.ROUTES,
     *accounts.ROUTES,
     *programme.ROUTES,
     *events.ROUTES,
