@@ -88,6 +88,10 @@ Metadata = Annotated[
 MinPosition = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a position: a whole number from 0")]
 
 
+class NoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing needs to be said."""
+
+
 class MoneyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Money as it comes in: a decimal string of at most the currency's decimals. A JSON number is refused."""
 

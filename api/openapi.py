@@ -17,6 +17,7 @@ from api.errors import (
     BodyTooLarge,
     Forbidden,
     IfMatchRequired,
+    InvalidSignature,
     InvalidToken,
     MalformedBody,
     TooManyRequests,
@@ -25,6 +26,7 @@ from api.errors import (
     status_of,
 )
 from api.security import Access
+from api.webhooks import HEADERS as SIGNED_BY
 from ledger.errors import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
@@ -40,8 +42,11 @@ _COMMON_HEADERS: Final = ("X-Request-Id", "X-Correlation-Id")
 _WRITE_HEADERS: Final = ("Ledger-Position", "Idempotent-Replayed")
 _WRITES: Final = ("POST", "PUT")
 _PATH_PARAMETERS: Final[dict[str, Any]] = {
-    "userId": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
-    "purchaseRequestId": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
+    **{
+        name: {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
+        for name in ("userId", "purchaseRequestId", "paymentId", "disputeId", "suspenseId", "letterId")
+    },
+    "provider": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
     "code": {"type": "string", "pattern": "^[A-HJ-NP-Z2-9]{8}$"},
     "position": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
 }
@@ -145,6 +150,10 @@ def _header_parameters(documented: Documented, key: str | None) -> list[dict[str
         headers.append({"name": "Idempotency-Key", "in": "header", "required": key == "required", "schema": visible})
         version = {"type": "string", "pattern": '^("[0-9]{1,18}"|\\*)$'}
         headers.append({"name": "If-Match", "in": "header", "required": documented.needs_version, "schema": version})
+    if InvalidSignature in documented.refusals:
+        headers += [
+            {"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in SIGNED_BY
+        ]
     return headers
 
 
@@ -169,14 +178,16 @@ def _refusals(path: str, access: Access, documented: Documented, key: str | None
         yield from (Unauthorized, InvalidToken, Forbidden)
         yield StoreUnavailable
     if documented.body is not None:
-        yield from (MalformedBody, BodyTooLarge, UnsupportedMediaType, Overloaded, IdempotencyKeyReused)
+        yield from (MalformedBody, BodyTooLarge, UnsupportedMediaType, Overloaded)
+        if access is not None:
+            yield IdempotencyKeyReused
     if key is not None:
         yield StaleVersion
     if documented.needs_version:
         yield IfMatchRequired
     if key == "required":
         yield IdempotencyKeyRequired
-    if path.startswith("/api") and path != "/api/health":
+    if path.startswith("/api") and path != "/api/health" and not path.startswith("/api/payment/webhooks/"):
         yield TooManyRequests
 
 

@@ -12,7 +12,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -107,16 +107,94 @@ def events_page() -> str:
     return _page("Events", *parts)
 
 
+def state_machines_page() -> str:
+    """Statuses and flows, drawn from the tables that decide."""
+    from ledger.domain import disputes, instructions, payment_events, purchases  # noqa: PLC0415 - the path is set first
+    from ledger.journal import ACCOUNTS  # noqa: PLC0415 - as above
+
+    own = [("pending", "active"), ("pending_payment", "active")]
+    of_purchase = [(a, b, "") for a, row in purchases.TRANSITIONS.items() for b in row]
+    of_purchase += [(a, b, "funded") for a, b in own]
+    of_purchase += [(a, "refunded", "payment refunded") for a in purchases.STATUSES if a != "refunded"]
+    flows: dict[tuple[str, str], list[str]] = {}
+    for event, pairs in payment_events.FLOWS.items():
+        for pair in pairs:
+            flows.setdefault(pair, []).append(_tag(event).removeprefix("payment.").removesuffix(".v1"))
+    return _page(
+        "State machines",
+        "Drawn from the tables the rules are decided by. What is not drawn is refused by name.",
+        "",
+        "## A purchase",
+        "",
+        "By `POST /api/purchases/:id/status`; with a word on the arrow: by the ledger alone.",
+        "",
+        *_diagram("pending", of_purchase),
+        "",
+        "## The money of a payment",
+        "",
+        "Buckets, and the events that move money between them. Together they are `gross`; `suspense` is beside it.",
+        "",
+        "```mermaid",
+        "flowchart LR",
+        *(f"    {a} -- {', '.join(names)} --> {b}" for (a, b), names in flows.items()),
+        "```",
+        "",
+        f"`status` is the first of these that holds: {', '.join(payment_events.PAYMENT_STATUSES)}.",
+        f"`escrowState`: {', '.join(payment_events.ESCROW_STATES)}.",
+        "",
+        "## An instruction",
+        "",
+        *_diagram("reserved", _steps(instructions.STEPS)),
+        "",
+        "## A dispute",
+        "",
+        *_diagram("pending", _steps(disputes.COMMANDS)),
+        "",
+        "## The chart of accounts",
+        "",
+        "Each event becomes postings that sum to zero in each currency. Points are of the currency `PTS`. A balance is "
+        "debits less credits.",
+        "",
+        "| account | what is on it |",
+        "|---|---|",
+        *(f"| `{account}` | {meaning} |" for account, meaning in ACCOUNTS.items()),
+    )
+
+
+def _tag(event: type) -> str:
+    from ledger.store.codec import TAGS  # noqa: PLC0415 - the path is set first
+
+    return next(tag for tag, kind in TAGS.items() if kind is event)
+
+
+def _steps(table: "Mapping[str, Mapping[str, str]]") -> list[tuple[str, str, str]]:
+    return [(status, after, step) for status, row in table.items() for step, after in row.items()]
+
+
+def _diagram(start: str, arrows: list[tuple[str, str, str]]) -> list[str]:
+    """A mermaid state diagram; statuses without a way out end."""
+    ends = {b for _, b, _ in arrows} - {a for a, _, _ in arrows}
+    return [
+        "```mermaid",
+        "stateDiagram-v2",
+        f"    [*] --> {start}",
+        *(f"    {a} --> {b}{': ' + word if word else ''}" for a, b, word in arrows),
+        *(f"    {end} --> [*]" for end in sorted(ends)),
+        "```",
+    ]
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "errors.md": errors_page,
     "settings.md": settings_page,
     "events.md": events_page,
+    "state-machines.md": state_machines_page,
 }
 
 
 def _derived_from(kind: "type[LedgerError]") -> "Iterator[type[LedgerError]]":
     """All refusals of the modules that define any; others would be missed, which a test watches."""
-    for module in ("ledger.errors", "api.errors"):
+    for module in ("ledger.errors", "ledger.payment_errors", "api.errors"):
         importlib.import_module(module)
     for child in kind.__subclasses__():
         yield child

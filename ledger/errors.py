@@ -15,11 +15,6 @@
     ├── NotFound
     │   ├── UserNotFound
     │   ├── PurchaseNotFound
-    │   ├── PaymentNotFound
-    │   ├── InstructionNotFound
-    │   ├── DisputeNotFound
-    │   ├── SuspenseNotFound
-    │   ├── DeadLetterNotFound
     │   ├── EventNotFound
     │   └── ReadModelNotFound
     ├── Conflict                  it contradicts what already happened
@@ -28,19 +23,9 @@
     │   ├── PurchaseExists
     │   ├── PurchaseNotInProgress
     │   ├── InvalidTransition
-    │   ├── RedemptionAlreadyClaimed
-    │   ├── PaymentExists
-    │   ├── NothingDue
-    │   ├── PaymentAlreadyPaid
-    │   ├── AmountOnHold
-    │   ├── AmountNotAvailable
-    │   ├── TxHashUsed
-    │   ├── DisputeExists
-    │   └── StillImpossible
+    │   └── RedemptionAlreadyClaimed
     ├── NotYours                  it is somebody else's
-    │   ├── NotYourPurchase
-    │   ├── NotYourPayment
-    │   └── NotYourDispute
+    │   └── NotYourPurchase
     ├── StaleVersion              If-Match names another version
     ├── AccountLocked
     ├── IdempotencyKeyReused      the key was used with another request
@@ -51,6 +36,7 @@
     │   └── ReadModelBehind
     └── CorruptionError           a broken invariant: never caught, it stops what it is doing
 
+What payments and disputes refuse grows on the same tree, in `payment_errors.py`.
 A refusal changes nothing. Its `code` is frozen: clients match on it.
 """
 
@@ -164,36 +150,6 @@ class PurchaseNotFound(NotFound):
     code = "PURCHASE_NOT_FOUND"
 
 
-class PaymentNotFound(NotFound):
-    """No payment was opened under that id."""
-
-    code = "PAYMENT_NOT_FOUND"
-
-
-class InstructionNotFound(NotFound):
-    """The payment has no such instruction of that kind."""
-
-    code = "INSTRUCTION_NOT_FOUND"
-
-
-class DisputeNotFound(NotFound):
-    """No dispute was opened under that id."""
-
-    code = "DISPUTE_NOT_FOUND"
-
-
-class SuspenseNotFound(NotFound):
-    """No money waits under that id."""
-
-    code = "SUSPENSE_NOT_FOUND"
-
-
-class DeadLetterNotFound(NotFound):
-    """No dead letter under that id."""
-
-    code = "DEAD_LETTER_NOT_FOUND"
-
-
 class EventNotFound(NotFound):
     """No event at that position."""
 
@@ -248,54 +204,6 @@ class RedemptionAlreadyClaimed(Conflict):
     code = "REDEMPTION_ALREADY_CLAIMED"
 
 
-class PaymentExists(Conflict):
-    """The purchase has a payment that is expected, or there."""
-
-    code = "PAYMENT_EXISTS"
-
-
-class NothingDue(Conflict):
-    """The discount pays for all of the purchase."""
-
-    code = "NOTHING_DUE"
-
-
-class PaymentAlreadyPaid(Conflict):
-    """What is paid is refunded, not cancelled."""
-
-    code = "PAYMENT_ALREADY_PAID"
-
-
-class AmountOnHold(Conflict):
-    """So much is there, but a dispute holds a part of it; or a dispute stands in the way."""
-
-    code = "ON_HOLD"
-
-
-class AmountNotAvailable(Conflict):
-    """More than is held."""
-
-    code = "AMOUNT_NOT_AVAILABLE"
-
-
-class TxHashUsed(Conflict):
-    """The transaction belongs to another payment or instruction."""
-
-    code = "TX_HASH_USED"
-
-
-class DisputeExists(Conflict):
-    """The purchase has a dispute that is open."""
-
-    code = "DISPUTE_EXISTS"
-
-
-class StillImpossible(Conflict):
-    """A dead letter that is replayed would become one again."""
-
-    code = "STILL_IMPOSSIBLE"
-
-
 class NotYours(LedgerError):
     """It is somebody else's."""
 
@@ -306,18 +214,6 @@ class NotYourPurchase(NotYours):
     """Somebody else's purchase, or of the side that may not do this."""
 
     code = "NOT_YOUR_PURCHASE"
-
-
-class NotYourPayment(NotYours):
-    """Somebody else's payment, or of the side that may not do this."""
-
-    code = "NOT_YOUR_PAYMENT"
-
-
-class NotYourDispute(NotYours):
-    """Somebody else's dispute; or one's own, which others decide."""
-
-    code = "NOT_YOUR_DISPUTE"
 
 
 class StaleVersion(LedgerError):

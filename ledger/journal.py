@@ -216,9 +216,14 @@ _BUCKET_ACCOUNTS: Final[Mapping[str, str]] = {
 
 def check_agrees(before: payments.Standing, event: payments.PaymentFact) -> None:
     """The pair of the buckets: what they changed by is what is posted, account by account. Asked before every append."""
+    allowed = {bucket for flow in payments.FLOWS.get(type(event), ()) for bucket in flow}
+    strays = [b for b in (*_BUCKET_ACCOUNTS, "suspense") if b not in allowed and _change(before, event, b)]
+    if strays:
+        msg = f"{event} changes {strays}, which no such event may"
+        raise CorruptionError(msg)
     changed: defaultdict[str, int] = defaultdict(int)
     for bucket, account in _BUCKET_ACCOUNTS.items():
-        changed[account] += getattr(event.after, bucket) - getattr(before, bucket)
+        changed[account] += _change(before, event, bucket)
     for posting in postings_of(event):
         kind = posting.account if posting.account.startswith("fees:") else posting.account.partition(":")[0]
         changed[kind] += posting.amount
@@ -227,3 +232,8 @@ def check_agrees(before: payments.Standing, event: payments.PaymentFact) -> None
     if broken:
         msg = f"the buckets after {event} are not what is posted: {broken}"
         raise CorruptionError(msg)
+
+
+def _change(before: payments.Standing, event: payments.PaymentFact, bucket: str) -> int:
+    change: int = getattr(event.after, bucket) - getattr(before, bucket)
+    return change

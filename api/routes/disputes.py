@@ -16,19 +16,10 @@ from api.fields import MoneyBody, PurchaseId, Reason, UserId, WebUrl, checked_di
 from api.security import ADMIN_OR_RESOLVER, NOT_FINANCE
 from ledger.domain.dispute_events import Action, Category, Priority
 from ledger.domain.disputes import AddEvidence, AssignDispute, OpenDispute, ResolveDispute
-from ledger.errors import (
-    AmountNotAvailable,
-    AmountOnHold,
-    DisputeExists,
-    DisputeNotFound,
-    InvalidCommand,
-    InvalidTransition,
-    NotYourDispute,
-    NotYourPurchase,
-    PurchaseNotFound,
-)
+from ledger.errors import InvalidCommand, InvalidTransition, NotYourPurchase, PurchaseNotFound
 from ledger.money import Money, MoneyText, parse_money
 from ledger.new_ids import fresh_id
+from ledger.payment_errors import AmountNotAvailable, AmountOnHold, DisputeExists, DisputeNotFound, NotYourDispute
 from ledger.payment_views import DisputeView
 
 Text = Annotated[

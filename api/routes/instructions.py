@@ -16,18 +16,17 @@ from api.fields import InstructionId, MoneyBody, TxHash, checked_payment_id
 from api.security import NOT_FINANCE, SERVICE_ADMIN_RESOLVER, SERVICE_OR_ADMIN
 from ledger.domain.instructions import CancelInstruction, ConfirmInstruction, Instruct
 from ledger.domain.payment_events import Kind
-from ledger.errors import (
+from ledger.errors import InvalidCommand, InvalidTransition
+from ledger.money import MoneyText, parse_money
+from ledger.new_ids import fresh_id
+from ledger.payment_errors import (
     AmountNotAvailable,
     AmountOnHold,
     InstructionNotFound,
-    InvalidCommand,
-    InvalidTransition,
     NotYourPayment,
     PaymentNotFound,
     TxHashUsed,
 )
-from ledger.money import MoneyText, parse_money
-from ledger.new_ids import fresh_id
 from ledger.payment_views import InstructionView
 
 

@@ -12,22 +12,12 @@ from api import payment_examples as examples
 from api.call import Call
 from api.commands import CommandRoute, PathParams
 from api.documented import Documented
-from api.fields import PurchaseId, checked_payment_id
+from api.fields import NoBody, PurchaseId, checked_payment_id
 from api.security import NOT_FINANCE
 from ledger.domain.payments import CancelPayment, OpenPayment
-from ledger.errors import (
-    InvalidCommand,
-    InvalidTransition,
-    NothingDue,
-    NotYourPayment,
-    NotYourPurchase,
-    PaymentAlreadyPaid,
-    PaymentExists,
-    PaymentNotFound,
-    PurchaseNotFound,
-    PurchaseNotInProgress,
-)
+from ledger.errors import InvalidCommand, InvalidTransition, NotYourPurchase, PurchaseNotFound, PurchaseNotInProgress
 from ledger.new_ids import fresh_id
+from ledger.payment_errors import NothingDue, NotYourPayment, PaymentAlreadyPaid, PaymentExists, PaymentNotFound
 from ledger.payment_views import PaymentView
 
 
@@ -36,10 +26,6 @@ class PaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
 
     purchase_request_id: PurchaseId
     provider: Annotated[str, Meta(min_length=1, max_length=64, description="a provider the service has a secret of")]
-
-
-class NoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing needs to be said."""
 
 
 def open_command(body: PaymentBody, _params: PathParams, call: Call) -> OpenPayment:

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from ledger.domain.deliveries import Delivery, Trouble
-from ledger.errors import DeadLetterNotFound, InvalidTransition
+from ledger.errors import InvalidTransition
+from ledger.payment_errors import DeadLetterNotFound
 
 
 class ReplayDeadLetter(msgspec.Struct, frozen=True):

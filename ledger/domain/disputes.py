@@ -22,15 +22,9 @@ from ledger.domain.dispute_events import (
 )
 from ledger.domain.payments import Payment
 from ledger.domain.purchases import Purchase, check_registered
-from ledger.errors import (
-    DisputeExists,
-    DisputeNotFound,
-    InvalidCommand,
-    InvalidTransition,
-    NotYourDispute,
-    NotYourPurchase,
-)
+from ledger.errors import InvalidCommand, InvalidTransition, NotYourPurchase
 from ledger.money import Money, format_minor
+from ledger.payment_errors import DisputeExists, DisputeNotFound, NotYourDispute
 
 COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
     "pending": {"assign": "in_progress", "evidence": "pending", "resolve": "resolved"},

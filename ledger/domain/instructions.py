@@ -4,8 +4,9 @@ The platform's fee goes back with a refund in proportion to all refunds together
 the last minor unit. Pure. Standard library and msgspec only. Read next: `disputes.py`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,19 +20,21 @@ from ledger.domain.payment_events import (
     Source,
 )
 from ledger.domain.payments import Instruction, Payment, check_may, check_opened, fact, moved
-from ledger.errors import (
-    AmountNotAvailable,
-    AmountOnHold,
-    InstructionNotFound,
-    InvalidCommand,
-    InvalidTransition,
-)
+from ledger.errors import InvalidCommand, InvalidTransition
 from ledger.money import Money, format_minor
+from ledger.payment_errors import AmountNotAvailable, AmountOnHold, InstructionNotFound
 
 BUCKET_OF: dict[Kind, str] = {"release": "releasing", "refund": "refunding"}
 """Kind of instruction → the bucket in which its amount is reserved."""
 DONE: dict[Kind, str] = {"release": "released", "refund": "refunded"}
 """Kind of instruction → the bucket its amount is in when it is confirmed."""
+
+STEPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "reserved": {"confirm": "confirmed", "cancel": "cancelled"},
+    "confirmed": {},
+    "cancelled": {},
+}
+"""Status of an instruction → what may be done with it, and the status after. To do the same again changes nothing."""
 
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,7 +136,7 @@ def decide_confirm(command: ConfirmInstruction, state: Payment, now: datetime) -
     found = instruction_of(command, state)
     if found.status == "confirmed" and found.tx_hash == command.tx_hash:
         return []
-    if found.status != "reserved":
+    if "confirm" not in STEPS[found.status]:
         by = f" by transaction {found.tx_hash}" if found.tx_hash else ""
         raise InvalidTransition(
             f"Instruction {found.instruction_id} is {found.status}{by} and does not become confirmed."
@@ -168,8 +171,8 @@ def decide_cancel_instruction(command: CancelInstruction, state: Payment, now: d
     found = instruction_of(command, state)
     if found.status == "cancelled":
         return []
-    if found.status == "confirmed":
-        raise InvalidTransition(f"Instruction {found.instruction_id} is confirmed and does not become cancelled.")
+    if "cancel" not in STEPS[found.status]:
+        raise InvalidTransition(f"Instruction {found.instruction_id} is {found.status} and does not become cancelled.")
     return [take_back(command.payment_id, state, found, now)]
 
 

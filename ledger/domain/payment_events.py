@@ -5,6 +5,7 @@ escrow state and all buckets, in minor units of the payment's currency. What mov
 Defaults are left out of the bytes. Standard library and msgspec only. Read next: `payments.py`, which folds them.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, get_args
 
@@ -184,6 +185,22 @@ class PaymentExcessSettled(PaymentFact, frozen=True, kw_only=True):
     suspense_id: str
     amount_minor: int
 
+
+FLOWS: Final[Mapping[type, tuple[tuple[str, str], ...]]] = {
+    PaymentFunded: (("provider", "held"), ("held", "provider_fees"), ("held", "platform_fees"), ("provider", "suspense")),
+    InstructionReserved: (
+        ("held", "releasing"), ("held", "refunding"), ("disputed", "releasing"), ("disputed", "refunding"),
+    ),
+    InstructionCancelled: (("releasing", "held"), ("refunding", "held")),
+    PaymentReleased: (("releasing", "released"),),
+    PaymentRefunded: (("refunding", "refunded"), ("platform_fees", "refunded")),
+    PaymentDisputed: (("held", "disputed"),),
+    PaymentHoldLifted: (("disputed", "held"),),
+    PaymentChargedBack: (("held", "refunded"), ("disputed", "refunded"), ("platform_fees", "refunded")),
+    PaymentExcessSettled: (("suspense", "provider"),),
+}  # fmt: skip
+"""Event → from which bucket to which its money may go; an event that is not here moves none. Every append is held to it,
+and the picture in the documentation is drawn from it. `provider` is outside."""
 
 TAGS: Final[dict[str, type[msgspec.Struct]]] = {
     "payment.opened.v1": PaymentOpened,

@@ -30,17 +30,8 @@ from ledger.domain.payment_events import (
     Standing,
 )
 from ledger.domain.purchases import Purchase, check_registered
-from ledger.errors import (
-    CorruptionError,
-    InvalidTransition,
-    NothingDue,
-    NotYourPayment,
-    NotYourPurchase,
-    PaymentAlreadyPaid,
-    PaymentExists,
-    PaymentNotFound,
-    PurchaseNotInProgress,
-)
+from ledger.errors import CorruptionError, InvalidTransition, NotYourPurchase, PurchaseNotInProgress
+from ledger.payment_errors import NothingDue, NotYourPayment, PaymentAlreadyPaid, PaymentExists, PaymentNotFound
 
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,7 +10,8 @@ from typing import Final, Literal
 import msgspec
 
 from ledger.domain.payments import Payment, check_opened
-from ledger.errors import AmountNotAvailable, InvalidCommand, InvalidTransition, SuspenseNotFound
+from ledger.errors import InvalidCommand, InvalidTransition
+from ledger.payment_errors import AmountNotAvailable, SuspenseNotFound
 
 Action = Literal["return", "apply"]
 EXCESS: Final = "EXCESS"

@@ -10,7 +10,7 @@ from ledger.decision import ClaimOnce, Decision, View
 from ledger.domain import instructions, payments
 from ledger.domain.payments import Payment
 from ledger.domain.purchases import Purchase, PurchasePaymentOpened
-from ledger.errors import TxHashUsed
+from ledger.payment_errors import TxHashUsed
 from ledger.payment_views import InstructionView, PaymentView, instruction_view, payment_view
 from ledger.use_cases.draft import Draft
 from ledger.use_cases.refunds import add_with_consequences

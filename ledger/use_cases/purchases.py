@@ -20,8 +20,9 @@ from ledger.domain.payments import decide_delivered, give_up
 from ledger.domain.programme import Programme
 from ledger.domain.purchases import Purchase
 from ledger.domain.reversals import refunded_of_held
-from ledger.errors import AmountOnHold, PurchaseNotInProgress, RedemptionAlreadyClaimed
+from ledger.errors import PurchaseNotInProgress, RedemptionAlreadyClaimed
 from ledger.money import MoneyText, format_minor, money_text
+from ledger.payment_errors import AmountOnHold
 from ledger.transactions import Transaction
 from ledger.use_cases.draft import Draft
 from ledger.use_cases.payments import give_way, last_payment

@@ -16,8 +16,8 @@ from ledger.domain.deliveries import CHARGEBACK, COUNTING, Delivery
 from ledger.domain.payment_events import PaymentExcessSettled
 from ledger.domain.payments import Payment, fact, moved
 from ledger.domain.suspense import SettleSuspense, SuspenseItem
-from ledger.errors import StillImpossible
 from ledger.money import MoneyText, money_text
+from ledger.payment_errors import StillImpossible
 from ledger.use_cases.deliveries import add_delivery
 from ledger.use_cases.draft import Draft
 from ledger.use_cases.payments import tx_claim

@@ -20,6 +20,7 @@ from api.serve import Server
 from ledger.settings import Settings
 from projections.catalogue import PROJECTIONS
 from projections.runner import Runner
+from tests.api.paying import WEBHOOK_SECRETS
 
 SECRET = "a secret for tests, of more than 32 bytes"
 NUMBERS = itertools.count(1)
@@ -136,6 +137,7 @@ def environ(api_database: str, redis_url: str) -> dict[str, str]:
         "REDIS_URL": redis_url,
         "JWT_SECRET": SECRET,
         "FRONTEND_URL": "https://shop.example",
+        "WEBHOOK_SECRETS": WEBHOOK_SECRETS,
         "RATE_LIMIT_GLOBAL": "1000000/minute",
         "RATE_LIMIT_PAYMENT": "1000000/minute",
         "RATE_LIMIT_SERVICE": "1000000/minute",

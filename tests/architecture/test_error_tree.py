@@ -9,7 +9,7 @@ import pytest
 from ledger.errors import CorruptionError, LedgerError
 
 BRANCH = re.compile(r"^(?P<indent>[│ ]*)[├└]── (?P<name>\w+)")
-MODULES = ["ledger.errors", "api.errors"]
+MODULES = ["ledger.errors", "ledger.payment_errors", "api.errors"]
 
 
 def _drawn(text: str) -> dict[str, str]:

@@ -11,22 +11,21 @@ from api import payment_examples as examples
 from api.call import Call
 from api.commands import CommandRoute, PathParams
 from api.documented import Documented
-from api.fields import PaymentId, Reason, TxHash, checked_letter_id, checked_suspense_id
+from api.fields import NoBody, PaymentId, Reason, TxHash, checked_letter_id, checked_suspense_id
 from api.security import ADMIN
 from ledger.domain.dead_letters import ReplayDeadLetter, SkipDeadLetter
 from ledger.domain.suspense import Action, SettleSuspense
-from ledger.errors import (
+from ledger.errors import InvalidCommand, InvalidTransition
+from ledger.handler import DeadLetterAnswer, SuspenseAnswer
+from ledger.new_ids import fresh_id
+from ledger.payment_errors import (
     AmountNotAvailable,
     DeadLetterNotFound,
-    InvalidCommand,
-    InvalidTransition,
     PaymentNotFound,
     StillImpossible,
     SuspenseNotFound,
     TxHashUsed,
 )
-from ledger.handler import DeadLetterAnswer, SuspenseAnswer
-from ledger.new_ids import fresh_id
 
 
 class SettleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -36,10 +35,6 @@ class SettleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     reason: Reason
     payment_id: PaymentId | None = None
     tx_hash: TxHash | None = None
-
-
-class NoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing needs to be said."""
 
 
 class SkipBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
