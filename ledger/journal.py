@@ -167,6 +167,15 @@ def _charged_back(event: payments.PaymentChargedBack) -> Lines:
     )
 
 
+def _fee_taken(event: payments.PaymentFeeTaken) -> Lines:
+    return (
+        (f"escrow:{event.purchase_request_id}", event.from_held_minor),
+        (PLATFORM_FEES, event.from_platform_fees_minor),
+        (f"refundable:{event.buyer_id}", event.from_refunded_minor),
+        (PROVIDER_FEES, -event.provider_fee_minor),
+    )
+
+
 def _parked(event: SuspenseParked) -> Lines:
     if event.reason == EXCESS:
         return ()  # the payment's own event has posted it
@@ -198,6 +207,7 @@ _RULES: Final[Mapping[type, Callable[[Any], Lines]]] = {
     payments.PaymentDisputed: _disputed,
     payments.PaymentHoldLifted: _hold_lifted,
     payments.PaymentChargedBack: _charged_back,
+    payments.PaymentFeeTaken: _fee_taken,
     SuspenseParked: _parked,
     SuspenseSettled: _settled,
 }

@@ -21,7 +21,8 @@ from api.idempotency import answer_headers
 from api.queries import Nothing, read_query
 from api.security import OPEN
 from ledger.decision import Origin, fingerprint
-from ledger.domain.deliveries import COUNTING, Delivery, DeliveryType
+from ledger.domain.deliveries import Delivery, DeliveryType
+from ledger.domain.payment_events import COUNTING
 from ledger.errors import InvalidCommand, Overloaded, StoreUnavailable
 from ledger.handler import DeliveryAnswer
 from ledger.ids import is_visible

@@ -1,7 +1,7 @@
 """What a payment provider tells: money came in, failed to come, or was taken back. Any order, any number of times.
 
 A delivery that is understood but impossible is a `Trouble`: it changes no payment, and somebody is told. Pure.
-Standard library and msgspec only. Read next: `suspense.py`, where the money of such a delivery waits.
+Standard library and msgspec only. Read next: `chargebacks.py`, then `suspense.py`, where the money of a `Trouble` waits.
 """
 
 from datetime import datetime
@@ -9,14 +9,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ledger.domain.instructions import take_back
-from ledger.domain.payment_events import (
-    Event,
-    PaymentChargedBack,
-    PaymentDeliveryReceived,
-    PaymentFunded,
-)
-from ledger.domain.payments import Instruction, Payment, evolve, fact, moved
+from ledger.domain.chargebacks import charge_back, charge_pending
+from ledger.domain.payment_events import COUNTING, Event, PaymentDeliveryReceived, PaymentFeeTaken, PaymentFunded
+from ledger.domain.payments import Payment, evolve, fact, moved
 from ledger.domain.programme import Programme
 from ledger.money import format_minor
 
@@ -28,8 +23,6 @@ DeliveryType = Literal[
     "payment.partial",
     "payment.chargeback",
 ]
-COUNTING: Final = ("payment.confirmed", "payment.completed", "payment.partial")
-"""These say that money came in."""
 CHARGEBACK: Final = "payment.chargeback"
 
 TroubleCode = Literal[
@@ -41,8 +34,11 @@ TroubleCode = Literal[
     "OTHER_AMOUNT",
     "TX_HASH_USED",
     "ALREADY_RELEASED",
+    "MORE_THAN_PAID",
 ]
-"""Why a delivery is a dead letter. `ALREADY_RELEASED` alone has been applied: the seller owes a part of it."""
+"""Why a delivery is a dead letter. The last two have been applied, and somebody must know: see `APPLIED`."""
+APPLIED: Final = ("ALREADY_RELEASED", "MORE_THAN_PAID")
+"""Chargebacks of what was not here any more: the seller owes it, or nobody we know paid it."""
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel"):
@@ -118,6 +114,8 @@ def decide_delivery(
     state = evolve(state, received)
     if delivery.type in COUNTING and delivery.tx_hash not in state.transactions:
         return [received, *fund(delivery, state, programme, now, from_suspense)]
+    if delivery.type in COUNTING:
+        return [received, *settle(delivery.payment_id, state, now)]
     if delivery.type == CHARGEBACK and delivery.tx_hash not in state.chargebacks:
         return [received, *charge_back(delivery.payment_id, state, delivery.amount_minor, delivery.tx_hash, now)]
     return [received]
@@ -126,15 +124,12 @@ def decide_delivery(
 def fund(
     delivery: Delivery, state: Payment, programme: Programme, now: datetime, from_suspense: str = ""
 ) -> list[Event]:
-    """Count what came in up to the amount due; with the last of it the platform's fee is fixed and taken.
-
-    Fees are never more than what is held: what is gone already is not taken back for them.
-    """
+    """Count what came in up to the amount due; with the last of it the platform's fee is fixed and taken."""
     counted = min(delivery.amount_minor, state.due_minor - state.standing.gross)
     excess = delivery.amount_minor - counted
     complete = counted > 0 and state.standing.gross + counted == state.due_minor
     held = state.standing.held + counted
-    provider_fee = min(delivery.provider_fee_minor, held)
+    provider_fee = min(missing_fee(state, counted), held)
     platform_fee = min(platform_fee_on(state.due_minor, programme), held - provider_fee) if complete else 0
     after = moved(
         state,
@@ -156,56 +151,44 @@ def fund(
         from_suspense=from_suspense,
         funded=complete,
     )
-    events: list[Event] = [funded]
-    if state.pending_chargeback_minor:
-        state = evolve(state, funded)
-        events += charge_back(delivery.payment_id, state, 0, "", now)
-    return events
+    return [funded, *settle(delivery.payment_id, evolve(state, funded), now)]
+
+
+def settle(payment_id: str, state: Payment, now: datetime) -> list[Event]:
+    """What the order of deliveries has left open: a fee that was not there to be taken, a chargeback that came first."""
+    fee = take_fee(payment_id, state, now)
+    for event in fee:
+        state = evolve(state, event)
+    return [*fee, *charge_pending(payment_id, state, now)]
+
+
+def missing_fee(state: Payment, counted: int = 0) -> int:
+    """What the provider keeps of what came in, when so much more is counted, less what is taken. At most all of it."""
+    return min(sum(state.fees.values()), state.standing.gross + counted) - state.standing.provider_fees
+
+
+def take_fee(payment_id: str, state: Payment, now: datetime) -> list[Event]:
+    """The provider's fee comes first: from what is held, then from the platform's, then from what it charged back."""
+    missing, standing = missing_fee(state), state.standing
+    held = min(missing, standing.held)
+    platform = min(missing - held, standing.platform_fees)
+    refunded = min(missing - held - platform, state.charged_back_minor)
+    fee = held + platform + refunded
+    if not fee:
+        return []
+    after = moved(state, provider_fees=fee, held=-held, platform_fees=-platform, refunded=-refunded)
+    return [
+        PaymentFeeTaken(
+            **fact(payment_id, state, now, after),
+            provider_fee_minor=fee,
+            from_held_minor=held,
+            from_platform_fees_minor=platform,
+            from_refunded_minor=refunded,
+            pending_minor=state.pending_chargeback_minor + refunded,
+        )
+    ]
 
 
 def platform_fee_on(due_minor: int, programme: Programme) -> int:
     """The platform's part of an amount due, rounded down."""
     return due_minor * programme.platform_fee_bps // 10_000
-
-
-def charge_back(payment_id: str, state: Payment, amount_minor: int, tx_hash: str, now: datetime) -> list[Event]:
-    """Take it from what is held, then from what is reserved (which is cancelled), then from what is disputed.
-
-    Then the platform gives its fee. What is left after that was released, or went to the provider: the seller owes it.
-    What was not paid in yet is taken when it comes, so that a chargeback may arrive before the payment.
-    """
-    wanted = state.pending_chargeback_minor + amount_minor
-    events: list[Event] = []
-    for instruction in reversed(_reserved(state)):
-        if state.standing.held >= wanted:
-            break
-        cancelled = take_back(payment_id, state, instruction, now, reason="charged back")
-        events.append(cancelled)
-        state = evolve(state, cancelled)
-    standing = state.standing
-    held = min(wanted, standing.held)
-    disputed = min(wanted - held, standing.disputed)
-    # Of a payment that is not complete the fee is not fixed, and whatever else is missing may still come.
-    fees = min(wanted - held - disputed, standing.platform_fees)
-    rest = wanted - held - disputed - fees
-    gone = rest if state.is_funded else min(rest, max(0, standing.released - state.receivable_minor))
-    after = moved(state, held=-held, disputed=-disputed, platform_fees=-fees, refunded=held + disputed + fees)
-    events.append(
-        PaymentChargedBack(
-            **fact(payment_id, state, now, after),
-            tx_hash=tx_hash,
-            amount_minor=amount_minor,
-            from_held_minor=held,
-            from_disputed_minor=disputed,
-            from_platform_fees_minor=fees,
-            receivable_minor=gone,
-            pending_minor=rest - gone,
-        )
-    )
-    return events
-
-
-def _reserved(state: Payment) -> list[Instruction]:
-    """Oldest first; releases are taken back before refunds, which go to the buyer anyway."""
-    reserved = [one for one in state.instructions.values() if one.status == "reserved"]
-    return sorted(reserved, key=lambda one: one.kind == "release")

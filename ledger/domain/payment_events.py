@@ -29,6 +29,9 @@ ESCROW_STATES: Final[tuple[str, ...]] = get_args(EscrowState)
 INSTRUCTION_STATUSES: Final[tuple[str, ...]] = get_args(InstructionStatus)
 """The one source of these words: routes, their documentation and the read models' checks are made from it."""
 
+COUNTING: Final = ("payment.confirmed", "payment.completed", "payment.partial")
+"""Deliveries of these types say that money came in."""
+
 Kind = Literal["release", "refund"]
 Source = Literal["held", "disputed"]
 
@@ -167,7 +170,8 @@ class PaymentHoldLifted(PaymentFact, frozen=True, kw_only=True):
 class PaymentChargedBack(PaymentFact, frozen=True, kw_only=True):
     """The provider took money back for the buyer. `receivable_minor` was not here any more: the seller owes it.
 
-    `pending_minor` is charged back before it was paid: taken when it comes.
+    `pending_minor` is charged back before it was paid: taken when it comes. Of a payment that lacks nothing it is
+    more than was ever paid on it, unless it is the excess that waits in suspense.
     """
 
     tx_hash: str
@@ -179,11 +183,25 @@ class PaymentChargedBack(PaymentFact, frozen=True, kw_only=True):
     pending_minor: int = 0
 
 
+class PaymentFeeTaken(PaymentFact, frozen=True, kw_only=True):
+    """The provider's fee, as far as it could not be taken with the money it is for: said later, or more than was held.
+
+    What it takes of `refunded` the chargeback had for it: that is pending again, and the seller's to owe.
+    """
+
+    provider_fee_minor: int
+    from_held_minor: int = 0
+    from_platform_fees_minor: int = 0
+    from_refunded_minor: int = 0
+    pending_minor: int = 0
+
+
 class PaymentExcessSettled(PaymentFact, frozen=True, kw_only=True):
-    """What came beyond the amount due went elsewhere; the item says where."""
+    """What came beyond the amount due went elsewhere; the item says where. So much of it was charged back before."""
 
     suspense_id: str
     amount_minor: int
+    charged_back_minor: int = 0
 
 
 FLOWS: Final[Mapping[type, tuple[tuple[str, str], ...]]] = {
@@ -215,6 +233,7 @@ TAGS: Final[dict[str, type[msgspec.Struct]]] = {
     "payment.disputed.v1": PaymentDisputed,
     "payment.hold-lifted.v1": PaymentHoldLifted,
     "payment.charged-back.v1": PaymentChargedBack,
+    "payment.fee-taken.v1": PaymentFeeTaken,
     "payment.excess-settled.v1": PaymentExcessSettled,
 }
 """The stored names, frozen for ever."""
@@ -232,5 +251,6 @@ Event = (
     | PaymentDisputed
     | PaymentHoldLifted
     | PaymentChargedBack
+    | PaymentFeeTaken
     | PaymentExcessSettled
 )

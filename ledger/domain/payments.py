@@ -12,6 +12,7 @@ import msgspec
 
 from ledger.domain.payment_events import (
     BUCKETS,
+    COUNTING,
     Event,
     InstructionCancelled,
     InstructionReserved,
@@ -22,6 +23,7 @@ from ledger.domain.payment_events import (
     PaymentDeliveryReceived,
     PaymentDisputed,
     PaymentExcessSettled,
+    PaymentFeeTaken,
     PaymentFunded,
     PaymentHoldLifted,
     PaymentOpened,
@@ -72,8 +74,9 @@ class Instruction(msgspec.Struct, frozen=True, rename="camel"):
 class Payment(msgspec.Struct, frozen=True, rename="camel"):
     """The payment now; opened nowhere while `purchase_request_id` is empty.
 
-    `transactions` and `chargebacks` map a txHash to its amount. `platform_fee_minor` is the fee as it was fixed,
-    `refunded_minor` what refunds took from what was held, `fee_returned_minor` the fee they returned with it.
+    `transactions` and `chargebacks` map a txHash to its amount, `fees` to the most the provider said it costs.
+    `platform_fee_minor` is the fee as it was fixed, `refunded_minor` what refunds took from what was held,
+    `fee_returned_minor` the fee they returned with it.
     """
 
     purchase_request_id: str = ""
@@ -89,11 +92,11 @@ class Payment(msgspec.Struct, frozen=True, rename="camel"):
     delivered: bool = False
     transactions: dict[str, int] = {}
     chargebacks: dict[str, int] = {}
+    fees: dict[str, int] = {}
     pending_chargeback_minor: int = 0
     receivable_minor: int = 0
     platform_fee_minor: int = 0
     refunded_minor: int = 0
-    charged_back_minor: int = 0
     fee_returned_minor: int = 0
     instructions: dict[str, Instruction] = {}
 
@@ -116,6 +119,11 @@ class Payment(msgspec.Struct, frozen=True, rename="camel"):
     def held_at_funding_minor(self) -> int:
         """What escrow got of the money: gross without the fees as they were taken."""
         return self.standing.gross - self.standing.provider_fees - self.platform_fee_minor
+
+    @property
+    def charged_back_minor(self) -> int:
+        """What the provider took back of what was here: refunded, and by no instruction."""
+        return self.standing.refunded - self.refunded_minor - self.fee_returned_minor
 
 
 def status_of(payment: Payment, standing: Standing) -> str:
@@ -204,7 +212,7 @@ def _changes(state: Payment, event: Event) -> Mapping[str, Any]:
                 "delivered": event.delivered,
             }
         case PaymentDeliveryReceived():
-            return {"seen": state.seen | {event.type}}
+            return {"seen": state.seen | {event.type}, "fees": _fees_after(state, event)}
         case PaymentFunded():
             return {
                 "transactions": {**state.transactions, event.tx_hash: event.amount_minor},
@@ -214,21 +222,31 @@ def _changes(state: Payment, event: Event) -> Mapping[str, Any]:
             return {"cancelled": True}
         case PaymentDelivered():
             return {"delivered": True}
-        case PaymentDisputed() | PaymentHoldLifted() | PaymentExcessSettled():
+        case PaymentDisputed() | PaymentHoldLifted():
             return {}
+        case PaymentFeeTaken():
+            return {"pending_chargeback_minor": event.pending_minor}
+        case PaymentExcessSettled():
+            return {"pending_chargeback_minor": state.pending_chargeback_minor - event.charged_back_minor}
         case PaymentChargedBack():
             chargebacks = state.chargebacks
             if event.tx_hash:
                 chargebacks = {**chargebacks, event.tx_hash: event.amount_minor}
-            taken = event.from_held_minor + event.from_disputed_minor
             return {
                 "chargebacks": chargebacks,
                 "pending_chargeback_minor": event.pending_minor,
                 "receivable_minor": state.receivable_minor + event.receivable_minor,
-                "charged_back_minor": state.charged_back_minor + taken,
             }
         case _:
             return _instruction_changes(state, event)
+
+
+def _fees_after(state: Payment, event: PaymentDeliveryReceived) -> dict[str, int]:
+    """A transaction may be named many times: it costs the most that was said, and never more than it brought."""
+    fee = min(event.provider_fee_minor, event.amount_minor)
+    if event.type not in COUNTING or fee <= state.fees.get(event.tx_hash, 0):
+        return state.fees
+    return {**state.fees, event.tx_hash: fee}
 
 
 def _instruction_changes(

@@ -34,21 +34,30 @@ def reversal_of(purchase: Purchase, payment: Payment) -> Reversal:
     Spent points go by what refunds took of what was held at funding. Earned ones go by what refunds took since the
     purchase completed: what had been refunded by then earned nothing.
     """
+    if payment.standing.status == "refunded":
+        # Nothing is left anywhere: all of it, however little was paid.
+        return Reversal(purchase.points_completed - purchase.points_to_claw, purchase.lots)
+    escrow = escrow_when_paid(payment)
     refunded = refunded_of_held(payment)
-    escrow = max(payment.held_at_funding_minor, refunded)
     before = min(purchase.refunded_before_minor, refunded)
     to_claw = _share(purchase.points_completed, refunded - before, escrow - before) - purchase.points_to_claw
     to_return = _share(purchase.points_redeemed, refunded, escrow) - (purchase.points_redeemed - purchase.points_spent)
     return Reversal(max(0, to_claw), last_of(purchase.lots, max(0, to_return)))
 
 
+def escrow_when_paid(payment: Payment) -> int:
+    """What is held of a payment when all that is due has come. A part that is refunded before is a small part of it."""
+    return payment.due_minor - payment.standing.provider_fees - payment.platform_fee_minor
+
+
 def refunded_of_held(payment: Payment) -> int:
-    """What went back to the buyer of what was held: by refunds, and by the provider itself."""
-    return payment.refunded_minor + payment.charged_back_minor
+    """What went back to the buyer of what was held: by refunds, and by the provider itself, even after the release."""
+    back = payment.refunded_minor + payment.charged_back_minor + payment.receivable_minor
+    return min(back, escrow_when_paid(payment))
 
 
 def _share(points: int, part: int, whole: int) -> int:
-    return points * part // whole if whole > 0 else points
+    return points * part // whole if whole > 0 else 0
 
 
 def last_of(lots: tuple[RestoredLot, ...], points: int) -> tuple[RestoredLot, ...]:

@@ -103,8 +103,11 @@ def check_waits(suspense_id: str, state: SuspenseItem) -> None:
         raise InvalidTransition(f"Suspense {suspense_id} is settled.")
 
 
-def amount_to_apply(command: SettleSuspense, state: SuspenseItem, payment: Payment) -> int:
-    """As much of it as the payment still lacks. Refused: another currency, a payment that lacks nothing or is over."""
+def amount_to_apply(command: SettleSuspense, state: SuspenseItem, payment: Payment, origin: Payment) -> int:
+    """As much of it as the payment still lacks, and as was not charged back from the payment it is the excess of.
+
+    Refused: another currency, a payment that lacks nothing or is over, money that is not here any more.
+    """
     if not command.payment_id:
         raise InvalidCommand.field("paymentId", "says which payment it is for.")
     check_opened(command.payment_id, payment)
@@ -115,7 +118,10 @@ def amount_to_apply(command: SettleSuspense, state: SuspenseItem, payment: Payme
     missing = payment.due_minor - payment.standing.gross
     if missing < 1:
         raise AmountNotAvailable(f"Nothing is missing on payment {command.payment_id}.")
-    return min(state.rest_minor, missing)
+    here = origin.standing.suspense - origin.pending_chargeback_minor if state.payment_id else state.rest_minor
+    if here < 1:
+        raise AmountNotAvailable(f"The provider has taken back what waits under {command.suspense_id}: return it.")
+    return min(state.rest_minor, missing, here)
 
 
 def decide_settle(command: SettleSuspense, state: SuspenseItem, amount: int, now: datetime) -> list[Event]:

@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 from ledger import ids
 from ledger.decision import ClaimOnce, Decision, View
 from ledger.domain import dead_letters, deliveries
-from ledger.domain.deliveries import CHARGEBACK, COUNTING, Delivery, Trouble
-from ledger.domain.payment_events import Event, PaymentChargedBack, PaymentFunded
+from ledger.domain.deliveries import CHARGEBACK, Delivery, Trouble
+from ledger.domain.payment_events import COUNTING, Event, PaymentChargedBack, PaymentFunded
 from ledger.domain.payments import Payment
 from ledger.domain.suspense import EXCESS, SuspenseParked
 from ledger.errors import Conflict
@@ -53,18 +53,29 @@ def receive_delivery(view: View, command: Delivery, now: datetime) -> Decision:
 
 
 def add_delivery(draft: Draft, command: Delivery, events: list[Event], now: datetime) -> bool:
-    """Draft what a delivery changes; whether it also left a letter: a chargeback of what was released."""
+    """Draft what a delivery changes; whether it also left a letter: a chargeback of what was not held any more."""
     add_with_consequences(draft, command.payment_id, events, now)
     for event in events:
         if isinstance(event, PaymentFunded) and event.excess_minor:
             park(draft, event.suspense_id, command, event.excess_minor, EXCESS, now)
-    owed = sum(event.receivable_minor for event in events if isinstance(event, PaymentChargedBack))
-    if owed:
-        text = f"{format_minor(owed, command.currency)} {command.currency}"
-        write_letter(
-            draft, command, Trouble("ALREADY_RELEASED", f"{text} were not held any more: the seller owes them."), now
-        )
-    return bool(owed)
+    trouble = _charged_back_in_vain(draft.read(ids.payment_stream(command.payment_id)), events)
+    if trouble is not None:
+        write_letter(draft, command, trouble, now)
+    return trouble is not None
+
+
+def _charged_back_in_vain(payment: Payment, events: list[Event]) -> Trouble | None:
+    """What a chargeback could not take from what is held. Of a payment that is not complete the rest may still come."""
+    chargebacks = [event for event in events if isinstance(event, PaymentChargedBack)]
+    owed = sum(event.receivable_minor for event in chargebacks)
+    more = payment.pending_chargeback_minor if chargebacks and payment.is_funded else 0
+    if not owed and not more:
+        return None
+    owed_text, more_text = (f"{format_minor(minor, payment.currency)} {payment.currency}" for minor in (owed, more))
+    said = [f"{owed_text} were not held any more: the seller owes them."] if owed else []
+    if more:
+        said.append(f"{more_text} are more than was paid and not refunded.")
+    return Trouble("ALREADY_RELEASED" if owed else "MORE_THAN_PAID", " ".join(said))
 
 
 def write_letter(draft: Draft, delivery: Delivery, trouble: Trouble, now: datetime) -> None:

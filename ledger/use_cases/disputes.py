@@ -13,6 +13,7 @@ from ledger.domain.instructions import amount_of_held, reserve
 from ledger.domain.payment_events import Kind, PaymentDisputed, PaymentHoldLifted
 from ledger.domain.payments import Payment, fact, moved
 from ledger.domain.purchases import Purchase, PurchaseDisputed, PurchaseDisputeDecided
+from ledger.payment_errors import AmountNotAvailable
 from ledger.payment_views import DisputeView, dispute_view, instruction_view
 from ledger.use_cases.draft import Draft
 from ledger.use_cases.payments import last_payment
@@ -25,6 +26,8 @@ def open_dispute(view: View, command: disputes.OpenDispute, now: datetime) -> De
     purchase: Purchase = draft.read(stream)
     disputes.check_disputable(command, purchase)
     payment = last_payment(draft, purchase)
+    if not payment.exists:
+        raise AmountNotAvailable(f"Nothing is paid on purchase {command.purchase_request_id}.")
     amount = amount_of_held(payment, command.amount)
     events = disputes.decide_open(command, purchase, payment, amount, now)
     draft.add(ids.dispute_stream(command.dispute_id), events)

@@ -12,10 +12,10 @@ from ledger import ids
 from ledger.decision import Decision, View
 from ledger.domain import dead_letters, deliveries, suspense
 from ledger.domain.dead_letters import DeadLetter
-from ledger.domain.deliveries import CHARGEBACK, COUNTING, Delivery
-from ledger.domain.payment_events import PaymentExcessSettled
+from ledger.domain.deliveries import APPLIED, CHARGEBACK, Delivery
+from ledger.domain.payment_events import COUNTING, PaymentExcessSettled
 from ledger.domain.payments import Payment, fact, moved
-from ledger.domain.suspense import SettleSuspense, SuspenseItem
+from ledger.domain.suspense import EXCESS, SettleSuspense, SuspenseItem
 from ledger.money import MoneyText, money_text
 from ledger.payment_errors import StillImpossible
 from ledger.use_cases.deliveries import add_delivery
@@ -51,12 +51,13 @@ def settle_suspense(view: View, command: SettleSuspense, now: datetime) -> Decis
     claims = [tx_claim(command.tx_hash)] if command.tx_hash else []
     if command.action == "apply":
         payment: Payment = draft.read(ids.payment_stream(command.payment_id))
-        amount = suspense.amount_to_apply(command, item, payment)
+        origin: Payment = draft.read(ids.payment_stream(item.payment_id)) if item.payment_id else Payment()
+        amount = suspense.amount_to_apply(command, item, payment, origin)
         _apply(draft, command.suspense_id, item, command.payment_id, amount, now)
     else:
         amount = item.rest_minor
     if item.payment_id:
-        _take_excess(draft, command.suspense_id, item, amount, now)
+        _take_excess(draft, command, item, amount, now)
     draft.add(stream, suspense.decide_settle(command, item, amount, now))
     answer = SuspenseAnswer(
         command.suspense_id,
@@ -70,9 +71,12 @@ def settle_suspense(view: View, command: SettleSuspense, now: datetime) -> Decis
 
 
 def _apply(draft: Draft, suspense_id: str, item: SuspenseItem, payment_id: str, amount: int, now: datetime) -> None:
-    """Count it as if it had just come in. Whole, it keeps its transaction: the provider may yet name it there."""
+    """Count it as if it had just come in. Whole, it keeps its transaction: the provider may yet name it there.
+
+    A part of a transaction does not: another part of it is counted elsewhere, and stays there.
+    """
     payment: Payment = draft.read(ids.payment_stream(payment_id))
-    whole = bool(item.tx_hash) and amount == item.amount_minor and item.tx_hash not in payment.transactions
+    whole = bool(item.tx_hash) and amount == item.amount_minor and item.reason not in (EXCESS, "OTHER_AMOUNT")
     delivery = Delivery(
         suspense_id,
         item.provider,
@@ -88,13 +92,16 @@ def _apply(draft: Draft, suspense_id: str, item: SuspenseItem, payment_id: str, 
     add_with_consequences(draft, payment_id, events, now)
 
 
-def _take_excess(draft: Draft, suspense_id: str, item: SuspenseItem, amount: int, now: datetime) -> None:
-    """It is beside its payment's buckets no more."""
+def _take_excess(draft: Draft, command: SettleSuspense, item: SuspenseItem, amount: int, now: datetime) -> None:
+    """It is beside its payment's buckets no more. What was charged back of it has been returned by that."""
     stream = ids.payment_stream(item.payment_id)
     payment: Payment = draft.read(stream)
     after = moved(payment, suspense=-amount)
     settled = PaymentExcessSettled(
-        **fact(item.payment_id, payment, now, after), suspense_id=suspense_id, amount_minor=amount
+        **fact(item.payment_id, payment, now, after),
+        suspense_id=command.suspense_id,
+        amount_minor=amount,
+        charged_back_minor=min(amount, payment.pending_chargeback_minor) if command.action == "return" else 0,
     )
     draft.add(stream, [settled])
 
@@ -111,8 +118,8 @@ def replay_dead_letter(view: View, command: dead_letters.ReplayDeadLetter, now: 
     moves_money = bool(delivery.tx_hash) and delivery.type in (*COUNTING, CHARGEBACK)
     taken = moves_money and not letter.suspense_id and view.is_taken("tx", delivery.tx_hash)
     trouble = deliveries.trouble_with(delivery, payment, tx_taken=taken)
-    if trouble is not None or letter.code == "ALREADY_RELEASED":
-        why = trouble.message if trouble else "what was released stays released, and the seller owes it."
+    if trouble is not None or letter.code in APPLIED:
+        why = trouble.message if trouble else "all that could be taken back was."
         raise StillImpossible(f"Dead letter {command.letter_id} cannot be applied: {why}")
     if letter.suspense_id:
         _take_all(draft, letter.suspense_id, command, delivery, now)
