@@ -89,3 +89,81 @@ SETTLE_ANSWER: Final[dict[str, Any]] = {
     "txHash": "0x77e1c4",
 }
 LETTER_ANSWER: Final[dict[str, Any]] = {"id": "dl_0198c0de00007000800000000004", "status": "replayed"}
+PAYMENT_IN_FULL: Final[dict[str, Any]] = {**PAYMENT_VIEW, "instructions": []}
+NONE_OF: Final[dict[str, Any]] = {"count": 0, "amount": money("0.00")}
+ONE_OF: Final[dict[str, Any]] = {"count": 1, "amount": money("12.34")}
+STATS: Final[dict[str, Any]] = {
+    "currencies": [
+        {
+            "currency": USD,
+            **ONE_OF,
+            "statuses": {
+                **dict.fromkeys(
+                    ("cancelled", "refunded", "completed", "confirmed", "partial", "failed", "processing"), NONE_OF
+                ),
+                "pending": ONE_OF,
+            },
+            "escrowStates": {
+                **dict.fromkeys(
+                    (
+                        "releasing", "refunding", "partial", "releasable", "funded", "released", "refunded",
+                        "cancelled", "failed",
+                    ),
+                    NONE_OF,
+                ),
+                "none": ONE_OF,
+            },
+            "buckets": dict.fromkeys(BUCKETS, NONE_OF),
+        }
+    ]
+}  # fmt: skip
+LEDGER: Final[dict[str, Any]] = {
+    "buckets": {**BUCKETS, "gross": money("12.34"), "providerFees": money("0.25"), "held": money("12.09")},
+    "entries": [
+        {
+            "position": 42,
+            "recordedAt": "2026-01-31T12:01:00.004211Z",
+            "occurredAt": "2026-01-31T12:01:00Z",
+            "type": "payment.funded.v1",
+            "amount": money("12.34"),
+            "postings": [
+                {"account": "provider_clearing", "debit": money("12.34"), "credit": money("0.00")},
+                {"account": "escrow:order-2001", "debit": money("0.00"), "credit": money("12.09")},
+                {"account": "fees:provider", "debit": money("0.00"), "credit": money("0.25")},
+            ],
+            "txHash": "0x9f3c27",
+            "actor": {"id": "stripe", "role": "provider"},
+        }
+    ],
+}
+SUSPENSE_VIEW: Final[dict[str, Any]] = {
+    "id": SETTLE_ANSWER["id"],
+    "status": "open",
+    "amount": money("3.00"),
+    "remaining": money("3.00"),
+    "reason": "EXCESS",
+    "provider": "stripe",
+    "paymentId": PAYMENT_VIEW["id"],
+    "purchaseRequestId": "order-2001",
+    "txHash": "0x9f3c27",
+    "version": 1,
+    "createdAt": "2026-01-31T12:01:00.004211Z",
+    "updatedAt": "2026-01-31T12:01:00.004211Z",
+}
+DEAD_LETTER: Final[dict[str, Any]] = {
+    "id": LETTER_ANSWER["id"],
+    "kind": "webhook",
+    "code": "UNKNOWN_PAYMENT",
+    "message": "No payment pay_0198c0de00007000800000000009.",
+    "status": "waiting",
+    "delivery": {
+        "provider": "stripe",
+        "webhookId": DELIVERY_ANSWER["webhookId"],
+        "type": "payment.confirmed",
+        "paymentId": "pay_0198c0de00007000800000000009",
+        "amount": money("12.34"),
+        "txHash": "0x9f3c27",
+    },
+    "suspenseId": LETTER_ANSWER["id"],
+    "createdAt": "2026-01-31T12:01:00.004211Z",
+}

@@ -31,13 +31,16 @@ from ledger.ids import is_id
 from ledger.settings import Settings
 from projections.live_checkpoint import stream_events_after
 from projections.live_events import STREAM_OF_ROOM, messages_of
+from projections.projection import LogEvent
+from projections.read_models import ReadModels
+from projections.room_events import events_of_room
 
 PATH: Final = "/socket.io"
 MESSAGE_BYTES: Final = 16_384
 """Largest message a client may send: a token of 8 KiB and some."""
 ROOMS_AT_MOST: Final = 50
 REPLAY_AT_MOST: Final = 1_000
-"""Events of one stream that are sent again; who missed more reads the lists over HTTP."""
+"""Events of one room that are sent again; who missed more reads the lists over HTTP."""
 HASTY_ROUNDS: Final = 5
 WATCH_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 20.0
@@ -207,11 +210,10 @@ class Realtime:
         room = f"{kind}-{join.id}"
         if room not in guest.rooms and len(guest.rooms) >= ROOMS_AT_MOST:
             raise TooManyRooms(f"A connection may join {ROOMS_AT_MOST} rooms.")
-        stream_of = STREAM_OF_ROOM.get(kind)
-        if join.after_position is None or stream_of is None:
+        if join.after_position is None:
             await self._let_in(sid, room)
         else:
-            await self._catch_up(sid, room, stream_of(join.id), join.after_position)
+            await self._catch_up(sid, kind, join.id, join.after_position)
 
     async def _authorize(self, kind: str, id_: str, caller: Caller) -> None:
         if kind in OWN_ROOMS:
@@ -231,32 +233,43 @@ class Realtime:
             await self._server.enter_room(sid, room)
             guest.rooms.add(room)
 
-    async def _catch_up(self, sid: str, room: str, stream: str, after: int) -> None:
+    async def _catch_up(self, sid: str, kind: str, id_: str, after: int) -> None:
         """Send what came after that position again, then let in, with nothing between.
 
         While it is read the log goes on. A few times that is read too; then the others are held back for a moment.
         """
+        room = f"{kind}-{id_}"
         for _ in range(HASTY_ROUNDS):
             up_to = self._pages.seen
-            await self._send_again(sid, room, stream, after, up_to)
+            await self._send_again(sid, kind, id_, after, up_to)
             if self._pages.seen == up_to:
                 await self._let_in(sid, room)  # without a pause in between: the client is of this process
                 return
             after = max(after, up_to)
         async with self._pages.held_back():
-            await self._send_again(sid, room, stream, after, self._pages.seen)
+            await self._send_again(sid, kind, id_, after, self._pages.seen)
             await self._let_in(sid, room)
 
-    async def _send_again(self, sid: str, room: str, stream: str, after: int, up_to: int) -> None:
+    async def _send_again(self, sid: str, kind: str, id_: str, after: int, up_to: int) -> None:
         if after >= up_to:
             return
-        page = await stream_events_after(self._pages.pool, stream, after, up_to, REPLAY_AT_MOST)
-        if page is None:
-            raise ReplayTooLong(f"More than {REPLAY_AT_MOST} events came after position {after}; read the lists.")
-        for event in page.events:
+        room = f"{kind}-{id_}"
+        for event in await self._missed(kind, id_, after, up_to):
             for message in messages_of(event):
                 if room in message.rooms:
                     await self._server.emit(message.event, message.payload, to=sid, ignore_queue=True)
+
+    async def _missed(self, kind: str, id_: str, after: int, up_to: int) -> list[LogEvent]:
+        """What was told to the room in (after, up_to]: of the one stream that feeds it, or of many."""
+        pool = self._pages.pool
+        if kind in STREAM_OF_ROOM:
+            page = await stream_events_after(pool, STREAM_OF_ROOM[kind](id_), after, up_to, REPLAY_AT_MOST)
+            missed = None if page is None else page.events
+        else:
+            missed = await events_of_room(ReadModels(pool), kind, id_, after, up_to, REPLAY_AT_MOST)
+        if missed is None:
+            raise ReplayTooLong(f"More than {REPLAY_AT_MOST} events came after position {after}; read the lists.")
+        return missed
 
 
 def _token_of(environ: dict[str, Any], auth: Any) -> str:

@@ -20,6 +20,8 @@ from projections.programme import Programmes
 from projections.read_models import ReadModels
 
 READERS_AT_MOST = 10
+EXPORTS_AT_ONCE = 4
+"""Each holds one of the readers' connections for as long as somebody takes to read it."""
 REDIS_PATIENCE_SECONDS = 0.25
 
 
@@ -41,6 +43,7 @@ class Resources:
         self.handler = Handler(committer)
         self.pool = pool
         self.models = ReadModels(pool)
+        self.exports = asyncio.Semaphore(EXPORTS_AT_ONCE)
         self.programmes = Programmes(pool)
         self.signatures = Signatures.from_settings(settings)
         self.redis = Redis(connection_pool=redis)

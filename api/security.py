@@ -37,6 +37,9 @@ NOT_FINANCE: Final[Access] = ROLES - {"finance"}
 ADMIN_OR_FINANCE: Final[Access] = frozenset({"admin", "finance"})
 BACK_OFFICE: Final[Access] = frozenset({"service", "admin", "finance"})
 
+SEE_ALL: Final = frozenset({"service", "admin", "finance", "resolver"})
+"""These roles see every purchase, payment and dispute; all others those they buy or sell in."""
+
 TOKEN_BYTES_AT_MOST: Final = 8192
 REMEMBERED_AT_MOST: Final = 20_000
 REMEMBERED_SECONDS: Final = 300
@@ -142,3 +145,9 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
     if not isinstance(role, str) or role not in ROLES:
         raise InvalidToken(f"The token's role must be one of {', '.join(sorted(ROLES))}.")
     return Caller(user_id, email if isinstance(email, str) else None, role, Actor(user_id, role))
+
+
+def party_of(call: Call) -> str | None:
+    """Whose purchases, payments and disputes the caller may see, by user id; None: everybody's."""
+    caller = call.signed_in
+    return None if caller.role in SEE_ALL else caller.id

@@ -7,12 +7,17 @@ from typing import Final
 
 from ledger.errors import ReadModelNotFound
 from projections.audit_trail import AuditTrail
+from projections.disputes import Disputes
 from projections.leaderboard import Leaderboard
+from projections.payments import Payments
 from projections.points import Points
 from projections.projection import Projection
 from projections.purchases import Purchases
 from projections.referrals import Referrals
+from projections.room_events import RoomEvents
+from projections.suspense import Suspense
 from projections.transactions import Transactions
+from projections.webhook_letters import WebhookLetters
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     AuditTrail(),
@@ -21,6 +26,11 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Purchases(),
     Referrals(),
     Leaderboard(),
+    Payments(),
+    Disputes(),
+    Suspense(),
+    WebhookLetters(),
+    RoomEvents(),
 )
 
 

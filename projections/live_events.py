@@ -1,7 +1,8 @@
 """Live events: which event of the log is told to whom, under which name and in which words.
 
-Pure: one event in, messages out, no state. Imports `ledger` only. Read next: `live_checkpoint.py` for how far the log
-has been told, `../workers/live_events.py` for who tells it, `../api/live_pages.py` for who hears it.
+Pure: one event in, messages out, no state. Imports `ledger` only. Read next: `live_purchases.py` for what is said of
+purchases, payments and disputes, `live_checkpoint.py` for how far the log has been told, `../workers/live_events.py` for
+who tells it, `../api/live_pages.py` for who hears it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,9 @@ from msgspec import UNSET, UnsetType
 
 from ledger import ids
 from ledger.errors import CorruptionError
-from ledger.money import MoneyText, money_text
 from ledger.store.codec import tag_of
 from ledger.transactions import Transaction, transaction_of
+from projections.live_purchases import DISPUTE_EVENTS, PAYMENT_EVENTS, PURCHASE_EVENTS
 from projections.projection import LogEvent, Undecodable
 
 PAGE_BYTES: Final = 1 << 20
@@ -58,11 +59,8 @@ def user_room(user_id: str) -> str:
     return f"user-{user_id}"
 
 
-STREAM_OF_ROOM: Final[Mapping[str, Callable[[str], str]]] = {
-    "user": ids.account_stream,
-    "request": ids.purchase_stream,
-}
-"""Kind of room → the stream all its messages come from, so that they can be sent again. Others come from many."""
+STREAM_OF_ROOM: Final[Mapping[str, Callable[[str], str]]] = {"user": ids.account_stream}
+"""Kind of room → the stream all its messages come from, so that they can be sent again. Others: `room_events.py`."""
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,55 +112,12 @@ class ReferralReward(msgspec.Struct, frozen=True, rename="camel"):
     points: int
 
 
-class PurchaseUpdated(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A purchase was registered, points were redeemed on it, or its status changed: what the event says, no more."""
-
-    purchase_request_id: str
-    buyer_id: str
-    seller_id: str
-    status: str | UnsetType = UNSET
-    previous_status: str | UnsetType = UNSET
-    reason: str = ""
-    price: MoneyText | UnsetType = UNSET
-    discount: MoneyText | UnsetType = UNSET
-    points_spent: int = 0
-    points_earned: int = 0
-    points_returned: int = 0
-
-
 def _referral_signup(logged: LogEvent) -> ReferralSignup:
     return ReferralSignup(logged.event.user_id, logged.event.referred_user)
 
 
 def _referral_reward(logged: LogEvent) -> ReferralReward:
     return ReferralReward(logged.event.user_id, logged.event.referred_user, logged.event.amount)
-
-
-def _purchase_registered(logged: LogEvent) -> PurchaseUpdated:
-    event = logged.event
-    price = money_text(event.price_minor, event.currency)
-    return PurchaseUpdated(event.purchase_request_id, event.buyer_id, event.seller_id, "pending", price=price)
-
-
-def _points_redeemed(logged: LogEvent) -> PurchaseUpdated:
-    event = logged.event
-    discount = money_text(event.discount_minor, event.currency)
-    parties = (event.purchase_request_id, event.buyer_id, event.seller_id)
-    return PurchaseUpdated(*parties, discount=discount, points_spent=event.points)
-
-
-def _status_changed(logged: LogEvent) -> PurchaseUpdated:
-    event = logged.event
-    return PurchaseUpdated(
-        event.purchase_request_id,
-        event.buyer_id,
-        event.seller_id,
-        event.status,
-        event.previous,
-        event.reason,
-        points_earned=event.points_earned,
-        points_returned=event.points_returned,
-    )
 
 
 def _room_of_user(event: Any) -> tuple[str, ...]:
@@ -173,8 +128,16 @@ def _room_of_referrer(event: Any) -> tuple[str, ...]:
     return (user_room(event.user_id),) if event.referred_user is not None else ()
 
 
+def _room_of_what_is_left(event: Any) -> tuple[str, ...]:
+    return (user_room(event.user_id),) if event.amount else ()
+
+
 def _rooms_of_purchase(event: Any) -> tuple[str, ...]:
     return (f"request-{event.purchase_request_id}", f"buyer-{event.buyer_id}", f"seller-{event.seller_id}")
+
+
+def _to_parties(name: str, told: Mapping[str, Callable[[LogEvent], Any]]) -> dict[str, tuple[LiveEvent, ...]]:
+    return {tag: (LiveEvent(name, _rooms_of_purchase, data),) for tag, data in told.items()}
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,12 +153,14 @@ LIVE_EVENTS: Final[Mapping[str, tuple[LiveEvent, ...]]] = {
     "points.deducted.v1": (_POINTS_UPDATED,),
     "points.spent.v1": (_POINTS_UPDATED,),
     "points.restored.v1": (_POINTS_UPDATED,),
+    # What was to be taken back may have been spent: nothing has changed then.
+    "points.clawed-back.v1": (LiveEvent("points-updated", _room_of_what_is_left, _points_updated),),
     "points.expired.v1": (_POINTS_UPDATED,),
     "points.level-crossed.v1": (LiveEvent("level-up", _room_of_user, _level_up),),
     "points.referral-signed-up.v1": (LiveEvent("referral-signup", _room_of_user, _referral_signup),),
-    "purchase.registered.v1": (LiveEvent("purchase-updated", _rooms_of_purchase, _purchase_registered),),
-    "purchase.points-redeemed.v1": (LiveEvent("purchase-updated", _rooms_of_purchase, _points_redeemed),),
-    "purchase.status-changed.v1": (LiveEvent("purchase-updated", _rooms_of_purchase, _status_changed),),
+    **_to_parties("purchase-updated", PURCHASE_EVENTS),
+    **_to_parties("payment-updated", PAYMENT_EVENTS),
+    **_to_parties("dispute-updated", DISPUTE_EVENTS),
 }
 """Newest tag of an event → how it is told, in this order. An event that is not here is told to nobody."""
 

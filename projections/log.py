@@ -25,6 +25,7 @@ WHERE stream = $1 AND version > $2 AND position >= $3 AND position <= $4 ORDER B
 _STREAMS_PAGE: Final = """
 SELECT {columns} FROM ledger.events WHERE stream = ANY ($1) AND position > $2 AND position <= $3 ORDER BY position
 """
+_POSITIONS: Final = "SELECT {columns} FROM ledger.events WHERE position = ANY ($1) ORDER BY position"
 _STREAM_TAIL: Final = """
 SELECT {columns} FROM (
   SELECT * FROM ledger.events WHERE stream = $1 AND position <= $3 ORDER BY version DESC LIMIT $4
@@ -78,6 +79,12 @@ async def read_streams(
     """Events of these streams in (after, up_to]."""
     rows = await connection.fetch(_STREAMS_PAGE.format(columns=_columns(metadata)), streams, after, up_to)
     return await _page(after, up_to, rows)
+
+
+async def read_positions(connection: Connection, positions: list[int]) -> LogPage:
+    """The events at these positions, which are in order."""
+    rows = await connection.fetch(_POSITIONS.format(columns=_columns(False)), positions)
+    return await _page(positions[0] - 1 if positions else 0, positions[-1] if positions else 0, rows)
 
 
 def _columns(metadata: bool) -> str:

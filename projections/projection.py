@@ -118,3 +118,9 @@ async def copy_rows(connection: Connection, table: str, columns: tuple[str, ...]
     await connection.copy_records_to_table(
         table.partition(".")[2], schema_name=SCHEMA, columns=list(columns), records=rows
     )
+
+
+def one_of(column: str, words: tuple[str, ...]) -> str:
+    """A text column that holds one of these words: the domain's list is the database's check."""
+    listed = ", ".join(f"'{word}'" for word in words)
+    return f"text NOT NULL CHECK ({column} IN ({listed}))"

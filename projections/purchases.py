@@ -1,6 +1,5 @@
-"""Purchases as their parties see them: price, discount, status, points. Definition and queries.
+"""Purchases as their parties see them: price, discount, status, payment, hold, points. Definition and queries.
 
-Payments are not known here yet, and the answers say so: no payment id, payment status and escrow state `none`.
 Imports `ledger` only. Read next: `purchases_page.py`, which folds them.
 """
 
@@ -11,36 +10,43 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ledger import ids
+from ledger.domain.payment_events import EscrowState, PaymentStatus
+from ledger.domain.purchases import Purchase
 from ledger.errors import NotYourPurchase, PurchaseNotFound
 from ledger.money import MoneyText, money_text
 from projections.audit_trail import COUNTED_AT_MOST
 from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.history import AsOf, fold_stream
 from projections.projection import Page, Table, table_names
-from projections.purchases_page import PURCHASES, PurchasesPage
+from projections.purchases_page import PAYMENTS, PURCHASES, PurchasesPage
 from projections.read_models import Answer, ReadModels
 
 Status = Literal["pending", "pending_payment", "active", "delivery", "delivered", "completed", "cancelled", "refunded"]
 
 
 class Purchases:
-    """One row a purchase."""
+    """One row a purchase, one a payment."""
 
     name: ClassVar[str] = "purchases"
-    code_version: ClassVar[int] = 1
-    tables: ClassVar[tuple[Table, ...]] = (PURCHASES,)
+    code_version: ClassVar[int] = 2
+    tables: ClassVar[tuple[Table, ...]] = (PURCHASES, PAYMENTS)
     reads_data: ClassVar[bool] = True
     reads_metadata: ClassVar[bool] = False
 
     def page(self, build: int) -> Page:
-        """An empty page for that build's table."""
-        return PurchasesPage(table_names(self, build)["main"])
+        """An empty page for that build's tables."""
+        names = table_names(self, build)
+        return PurchasesPage(names["main"], names["payments"])
 
 
 _PURCHASES: Final = Purchases()
 
 
 class PurchaseView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A purchase now. `points_earned` and `points_spent` are the buyer's; `version` is that of its stream."""
+    """A purchase. Its payment is the one opened last; `hold`: a dispute is open.
+
+    `points_earned` and `points_spent` are the buyer's, less what refunds have reversed; `version` is its stream's.
+    """
 
     purchase_request_id: str
     buyer_id: str
@@ -50,9 +56,9 @@ class PurchaseView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     discount: MoneyText
     amount_due: MoneyText
     payment_id: str | UnsetType = UNSET
-    payment_status: Literal["none"] = "none"
-    escrow_state: Literal["none"] = "none"
-    hold: bool = False
+    payment_status: PaymentStatus | Literal["none"]
+    escrow_state: EscrowState
+    hold: bool
     points_earned: int
     points_spent: int
     version: int
@@ -60,7 +66,11 @@ class PurchaseView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-_ONE: Final = "SELECT * FROM {main} WHERE purchase_id = $1"
+_WITH_PAYMENT: Final = """
+SELECT p.*, m.status AS payment_status, m.escrow_state, greatest(p.updated_at, m.updated_at) AS changed_at
+FROM {purchases} AS p LEFT JOIN {{payments}} AS m ON m.payment_id = p.payment_id
+"""
+_ONE: Final = _WITH_PAYMENT.format(purchases="{main}") + "WHERE p.purchase_id = $1"
 # Buyer and seller differ, so a purchase is found by one side alone; each side has its index in the order of the list.
 _OF_PARTY: Final = """(
   SELECT * FROM {main} WHERE buyer_id = $4 UNION ALL SELECT * FROM {main} WHERE seller_id = $4
@@ -80,6 +90,38 @@ async def get_purchase(
     if party is not None and party not in (purchase.buyer_id, purchase.seller_id):
         raise NotYourPurchase(f"Purchase {purchase_id} is not yours.")
     return Answer(purchase, found.position, purchase.version, found.meta())
+
+
+async def get_purchase_as_of(
+    models: ReadModels, purchase_id: str, as_of: AsOf, party: str | None = None
+) -> Answer[PurchaseView]:
+    """The purchase and its payment as they were, from the log. `PurchaseNotFound` also where it was not there yet."""
+    found = await fold_stream(models.pool, ids.purchase_stream(purchase_id), as_of)
+    if found.first is not None and party is not None and party not in (found.first.buyer_id, found.first.seller_id):
+        raise NotYourPurchase(f"Purchase {purchase_id} is not yours.")
+    if not found.version:
+        then = " yet" if found.first is not None else ""
+        raise PurchaseNotFound(f"No purchase {purchase_id}{then}.")
+    purchase: Purchase = found.state
+    updated_at = found.updated_at
+    payment_status = escrow_state = "none"
+    if purchase.payment_id:
+        paid = await fold_stream(models.pool, ids.payment_stream(purchase.payment_id), as_of)
+        payment_status, escrow_state = paid.state.standing.status, paid.state.standing.escrow_state
+        if paid.version:
+            updated_at = max(updated_at, paid.updated_at)
+    view = _view(
+        {
+            **msgspec.structs.asdict(purchase),
+            "purchase_id": purchase_id,
+            "payment_status": payment_status,
+            "escrow_state": escrow_state,
+            "version": found.version,
+            "created_at": found.created_at,
+            "changed_at": updated_at,
+        }
+    )
+    return Answer(view, found.position, found.version)
 
 
 async def list_purchases(
@@ -118,15 +160,16 @@ def _list_query(*, of_party: bool, by_status: bool, order: SortOrder) -> str:
     source = _OF_PARTY if of_party else "{main}"
     where = f"t.status = ${5 if of_party else 4}" if by_status else "true"
     beyond = ">" if order == "asc" else "<"
+    shown = f"""(
+  SELECT t.* FROM {source} AS t WHERE {where} AND t.registered {beyond} $1
+  ORDER BY t.registered {order} LIMIT $2 OFFSET $3
+)"""
     return f"""
 SELECT n.total, p.*
 FROM (
   SELECT count(*) AS total FROM (SELECT 1 FROM {source} AS t WHERE {where} LIMIT {COUNTED_AT_MOST}) AS c
 ) AS n
-LEFT JOIN LATERAL (
-  SELECT t.* FROM {source} AS t WHERE {where} AND t.registered {beyond} $1
-  ORDER BY t.registered {order} LIMIT $2 OFFSET $3
-) AS p ON true
+LEFT JOIN LATERAL ({_WITH_PAYMENT.format(purchases=shown)}) AS p ON true
 ORDER BY p.registered {order}
 """
 
@@ -141,9 +184,13 @@ def _view(row: Any) -> PurchaseView:
         price=money_text(row["price_minor"], currency),
         discount=money_text(row["discount_minor"], currency),
         amount_due=money_text(row["price_minor"] - row["discount_minor"], currency),
+        payment_id=row["payment_id"] or UNSET,
+        payment_status=row["payment_status"] or "none",
+        escrow_state=row["escrow_state"] or "none",
+        hold=bool(row["dispute_id"]),
         points_earned=row["points_earned"],
         points_spent=row["points_spent"],
         version=row["version"],
         created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        updated_at=row["changed_at"],
     )

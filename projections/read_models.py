@@ -5,6 +5,8 @@ says so and is repeated. Imports `ledger` and asyncpg only. Read next: `points.p
 """
 
 import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -13,6 +15,9 @@ import msgspec
 
 from ledger.errors import ReadModelBehind
 from projections.projection import Pool, Projection, table_names
+
+STREAMED_AT_ONCE: Final = 500
+"""Rows of a stream that are in memory at a time."""
 
 Value = TypeVar("Value")
 
@@ -59,6 +64,13 @@ class Rows(msgspec.Struct, frozen=True):
         return {} if self.parked_at is None else {"parkedAt": self.parked_at}
 
 
+class Stream(msgspec.Struct, frozen=True):
+    """Rows that are still to come, and the position they are read at."""
+
+    rows: AsyncIterable[Any]
+    position: int
+
+
 class ReadModels:
     """Reads from whatever build is active. One per process."""
 
@@ -91,6 +103,25 @@ class ReadModels:
                 await asyncio.sleep(self._poll_seconds)
                 position = await self._find_build(projection)
 
+    @asynccontextmanager
+    async def stream(
+        self, projection: Projection, query: str, *args: Any, min_position: int = 0
+    ) -> AsyncIterator[Stream]:
+        """Rows of `query`, however many, as they are asked for: all of one moment, and never more than a few in memory.
+
+        Holds a connection, and what it sees, until the block ends. `query` and refusal as in `read`.
+        """
+        await self.read(projection, "SELECT 1 WHERE false", min_position=min_position)
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            build = await connection.fetchrow(_active(projection))
+            if build is None:
+                raise ReadModelBehind(f"The read model {projection.name} has no build yet.")
+            text = query.format_map(table_names(projection, build["build"]))
+            yield Stream(connection.cursor(text, *args, prefetch=STREAMED_AT_ONCE), build["position"])
+
     async def _read_once(self, projection: Projection, query: str, args: tuple[Any, ...], stream: str) -> Rows | None:
         """None: there is no build, or another one became active while we asked for this one."""
         build = self._builds.get(projection.name)
@@ -111,8 +142,7 @@ class ReadModels:
 
     async def _find_build(self, projection: Projection) -> int:
         """Learn the active build; answers its position, -1 if there is none."""
-        text = _ACTIVE.format(name=projection.name, code_version=projection.code_version)
-        row = await self.pool.fetchrow(text)
+        row = await self.pool.fetchrow(_active(projection))
         if row is None:
             self._builds.pop(projection.name, None)
             return -1
@@ -124,10 +154,14 @@ class ReadModels:
         known = self._texts.get((projection.name, query, build))
         if known is None:
             known = _READ.format(
-                active=_ACTIVE.format(name=projection.name, code_version=projection.code_version),
+                active=_active(projection),
                 name=projection.name,
                 stream=stream_parameter,
                 query=query.format_map(table_names(projection, build)),
             )
             self._texts[projection.name, query, build] = known
         return known
+
+
+def _active(projection: Projection) -> str:
+    return _ACTIVE.format(name=projection.name, code_version=projection.code_version)

@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from api.commands import LeanRoute
 from api.routes import (
     batch,
+    dispute_reads,
     disputes,
     docs,
     expiring,
@@ -16,6 +17,8 @@ from api.routes import (
     levels,
     members,
     metrics,
+    payment_export,
+    payment_reads,
     payments,
     points,
     purchase_reads,
@@ -25,7 +28,7 @@ from api.routes import (
     referrals,
     webhooks,
 )
-from api.routes.admin import accounts, events, programme, read_models, suspense
+from api.routes.admin import accounts, events, programme, read_models, suspense, suspense_reads
 from api.routes.admin import points as admin_points
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -44,11 +47,15 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *purchases.ROUTES,
     *purchase_reads.ROUTES,
     *payments.ROUTES,
+    *payment_reads.ROUTES,
+    *payment_export.ROUTES,
     *instructions.ROUTES,
     *webhooks.ROUTES,
     *disputes.ROUTES,
+    *dispute_reads.ROUTES,
     *admin_points.ROUTES,
     *suspense.ROUTES,
+    *suspense_reads.ROUTES,
     *accounts.ROUTES,
     *programme.ROUTES,
     *events.ROUTES,

@@ -9,18 +9,15 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from api import examples
-from api.call import Call, call_of
+from api.call import call_of
 from api.documented import Documented, opened_to
 from api.envelope import Pagination
-from api.fields import checked_purchase_id
-from api.queries import Cursor, Freshness, read_query
-from api.reads import list_response, read_response
-from api.security import SIGNED_IN
+from api.fields import as_of, checked_purchase_id
+from api.queries import Cursor, History, read_query
+from api.reads import list_response, read_response, wait_for_log
+from api.security import SIGNED_IN, party_of
 from ledger.errors import InvalidCommand, NotYourPurchase, PurchaseNotFound, ReadModelBehind
-from projections.purchases import PurchaseView, Status, get_purchase, list_purchases
-
-SEE_ALL: Final = frozenset({"service", "admin", "finance", "resolver"})
-"""These roles see every purchase; all others those they buy or sell in."""
+from projections.purchases import PurchaseView, Status, get_purchase, get_purchase_as_of, list_purchases
 
 
 class PurchasesQuery(Cursor, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -51,7 +48,7 @@ async def purchases(request: Request[Any, Any, Any]) -> Response[bytes]:
     query = read_query(call, PurchasesQuery)
     answer = await list_purchases(
         call.resources.models,
-        _party(call),
+        party_of(call),
         status=query.status,
         page=query.page,
         limit=query.limit,
@@ -68,9 +65,9 @@ async def purchases(request: Request[Any, Any, Any]) -> Response[bytes]:
         SIGNED_IN,
         Documented(
             summary="A purchase",
-            description="For its buyer, its seller, service, admin, finance and resolver.",
+            description="For its buyer, its seller, service, admin, finance and resolver; `asOf`: as it was then.",
             tag="purchases",
-            query=Freshness,
+            query=History,
             answer=PurchaseView,
             answers={200: "The purchase."},
             refusals=(InvalidCommand, NotYourPurchase, PurchaseNotFound, ReadModelBehind),
@@ -82,16 +79,14 @@ async def purchases(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def purchase(request: Request[Any, Any, Any], purchase_request_id: FromPath[str]) -> Response[bytes]:
     """Its ETag is what `If-Match` of its commands takes."""
     call = call_of(request)
-    query = read_query(call, Freshness)
-    purchase_id = checked_purchase_id(purchase_request_id)
-    answer = await get_purchase(call.resources.models, purchase_id, _party(call), min_position=query.min_position)
+    query = read_query(call, History)
+    purchase_id, models = checked_purchase_id(purchase_request_id), call.resources.models
+    if query.as_of is None:
+        answer = await get_purchase(models, purchase_id, party_of(call), min_position=query.min_position)
+    else:
+        await wait_for_log(call, query.min_position)
+        answer = await get_purchase_as_of(models, purchase_id, as_of(query.as_of), party_of(call))
     return read_response(call, "The purchase.", answer)
-
-
-def _party(call: Call) -> str | None:
-    """Whose purchases the caller may see; None: everybody's."""
-    caller = call.signed_in
-    return None if caller.role in SEE_ALL else caller.id
 
 
 def _rows(rows: list[PurchaseView], _page: Pagination) -> list[PurchaseView]:

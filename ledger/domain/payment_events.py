@@ -215,6 +215,9 @@ FLOWS: Final[Mapping[type, tuple[tuple[str, str], ...]]] = {
     PaymentDisputed: (("held", "disputed"),),
     PaymentHoldLifted: (("disputed", "held"),),
     PaymentChargedBack: (("held", "refunded"), ("disputed", "refunded"), ("platform_fees", "refunded")),
+    PaymentFeeTaken: (
+        ("held", "provider_fees"), ("platform_fees", "provider_fees"), ("refunded", "provider_fees"),
+    ),
     PaymentExcessSettled: (("suspense", "provider"),),
 }  # fmt: skip
 """Event → from which bucket to which its money may go; an event that is not here moves none. Every append is held to it,

@@ -27,7 +27,7 @@ def open_dispute(view: View, command: disputes.OpenDispute, now: datetime) -> De
     disputes.check_disputable(command, purchase)
     payment = last_payment(draft, purchase)
     if not payment.exists:
-        raise AmountNotAvailable(f"Nothing is paid on purchase {command.purchase_request_id}.")
+        raise AmountNotAvailable(f"Nothing is held for purchase {command.purchase_request_id}: it has no payment.")
     amount = amount_of_held(payment, command.amount)
     events = disputes.decide_open(command, purchase, payment, amount, now)
     draft.add(ids.dispute_stream(command.dispute_id), events)
