@@ -8,7 +8,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint types imports spec bench bench-large docs lock clean
+.PHONY: help run test check lint types imports spec bench bench-large docs exchanges lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-large: $(VENV)/.dev ## the same over a large log: half an hour and some gi
 
 docs: $(VENV)/.dev ## write docs/reference anew from the code
 	@$(BIN)/python docs/generate.py
+
+exchanges: $(VENV)/.dev ## play docs/exchanges against a ledger, write their pages of docs/reference anew
+	@$(BIN)/python docs/record.py
 
 # UPGRADE=1 moves every pin to the newest version that pyproject.toml allows; without it only what changed there moves.
 COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --python-version 3.11 \

@@ -14,6 +14,7 @@ from typing import Any, Final
 from litestar import Litestar, Request, Response
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 from litestar.types import Receive, Scope, Send
 
 from api.call import call_of
@@ -103,6 +104,7 @@ def create_app(settings: Settings, *, lean: bool = True) -> LedgerApi:
         app.serve_ordinary,
     )
     app.gate = gate
+    gate.methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
     app.state.openapi = document_of(app.routes)
     return app
 

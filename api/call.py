@@ -62,6 +62,11 @@ class Call:
         self.response_headers: list[Header] = [(b"x-request-id", self.request_id.encode())]
         self._resources = resources
 
+    def comes_twice(self, header: bytes) -> bool:
+        """Whether the client sent that header more than once."""
+        some_twice = len(self.headers) < len(self.raw_headers)
+        return some_twice and sum(name == header for name, _ in self.raw_headers) > 1
+
     @property
     def signed_in(self) -> Caller:
         """The caller of a route that is closed: the guard has let nobody else in."""

@@ -25,7 +25,7 @@ Whatever is not in the table is a 500 without a word of the exception in it.
 Read next: `problems.py`, which finds the field a wrong value stands in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -218,11 +218,17 @@ def _from_litestar(error: HTTPException, call: Call) -> LedgerError | None:
     if error.status_code == 404:
         return RouteNotFound(f"There is no {call.path} here.")
     if error.status_code == 405:
-        allowed = sorted(filter(None, (method.strip() for method in (error.headers or {}).get("allow", "").split(","))))
-        return MethodNotAllowed(f"{call.path} takes {', '.join(allowed)}, not {call.method}.", ", ".join(allowed))
+        allow = allow_header(method.strip() for method in (error.headers or {}).get("allow", "").split(","))
+        return MethodNotAllowed(f"{call.path} takes {allow}, not {call.method}.", allow)
     if error.status_code == 400:
         return InvalidCommand("The request cannot be read.")
     return None
+
+
+def allow_header(methods: Iterable[str]) -> str:
+    """The `Allow` of a path with routes of these methods: what answers GET answers HEAD."""
+    served = {method for method in methods if method}
+    return ", ".join(sorted(served | {"HEAD"} if "GET" in served else served))
 
 
 def _headers_of(refusal: Any) -> list[Header]:

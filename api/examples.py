@@ -198,6 +198,14 @@ EVENT_DETAIL: Final[dict[str, Any]] = {
 }
 READ_MODELS: Final[dict[str, Any]] = {
     "readModels": [
-        {"name": "points", "version": 1, "position": 17, "lagEvents": 0, "lagSeconds": 0.0, "state": "live"},
+        {
+            "name": "points",
+            "version": 1,
+            "position": 17,
+            "lagEvents": 0,
+            "lagSeconds": 0.0,
+            "state": "live",
+            "deadLetters": 0,
+        },
     ]
 }

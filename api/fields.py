@@ -56,8 +56,14 @@ Description = Annotated[str, Meta(max_length=1000, description="at most 1000 cha
 Name = Annotated[
     str, Meta(min_length=1, max_length=200, pattern=r"\S", description="1-200 characters, not only blanks")
 ]
+# Without what a URL never holds as it is, and what ends an attribute of a page that forgets to escape it.
 Avatar = Annotated[
-    str, Meta(max_length=2048, pattern=r"^https?://\S+$", description="an http(s) URL of at most 2048 characters")
+    str,
+    Meta(
+        max_length=2048,
+        pattern=r"^https?://[^\s\"<>\\^`{|}]+$",
+        description="an http(s) URL of at most 2048 characters",
+    ),
 ]
 ReferralCode = Annotated[
     str, Meta(pattern="^[ABCDEFGHJKLMNPQRSTUVWXYZ23456789]{8}$", description="8 characters of A-Z and 2-9 without I, O")

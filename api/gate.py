@@ -3,7 +3,7 @@
 The only ASGI layer of ours. It reads no body and touches each answer's headers once. Read next: `commands.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from api.call import Call, Header
 from api.commands import LeanRoute
 from api.cors import Cors
 from api.envelope import Reply
-from api.errors import error_reply
+from api.errors import InvalidToken, allow_header, error_reply
 from api.limits import Limits
 from api.observability import observe_request
 from api.security import Tokens, authorize
@@ -40,10 +40,15 @@ class Gate:
         self._lean = {route.path: route for route in lean}
         self._ordinary = ordinary
         self.resources: Resources | None = None
+        self.methods: Mapping[str, Iterable[str]] = {}
+        """Of every path that is served, as its routes spell it."""
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """One request, one answer."""
         began = perf_counter()
+        if scope["method"] == "HEAD":
+            # The server has kept its own scope: it sends the headers of the answer to GET, and no body.
+            scope = {**scope, "method": "GET"}
         path: str = scope["path"]
         if "//" in path or path.endswith("/"):
             path = normalize_path(path)
@@ -57,7 +62,8 @@ class Gate:
                 await self._limits.admit(call, scope["client"][0] if scope["client"] else None)
                 if lean is None:
                     scope["state"] = {"call": call}
-                    await self._ordinary(scope, receive, sending)
+                    listing = self._listing(scope, sending) if call.method == "OPTIONS" else sending
+                    await self._ordinary(scope, receive, listing)
                 else:
                     authorize(call, lean.access)
                     reply = await lean.perform(call, receive)
@@ -73,12 +79,27 @@ class Gate:
         authorization = call.headers.get(b"authorization")
         if authorization is None:
             return
+        if call.comes_twice(b"authorization"):
+            call.refusal = InvalidToken("Authorization is given more than once.")
+            return
         call.caller = self._tokens.remembered(authorization)
         if call.caller is None:
             try:
                 call.caller = await self._tokens.caller_of(authorization)
             except LedgerError as refusal:
                 call.refusal = refusal
+
+    def _listing(self, scope: Any, send: Send) -> Send:
+        """Litestar's answer to OPTIONS knows the methods of one route of the path; there may be several."""
+
+        async def listing(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 204:
+                allow = allow_header(self.methods[scope["path_template"]])
+                others = (header for header in message["headers"] if header[0].lower() != b"allow")
+                message["headers"] = [*others, (b"allow", allow.encode())]
+            await send(message)
+
+        return listing
 
 
 async def send_reply(reply: Reply, send: Send) -> None:

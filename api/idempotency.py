@@ -14,7 +14,8 @@ from ledger.ids import is_visible
 
 KeyRule = Literal["required", "optional"]
 
-_STRONG: Final = re.compile(rb'"?([0-9]{1,18})"?\Z')
+_STRONG: Final = re.compile(rb'(")?(0|[1-9][0-9]{0,17})(?(1)")\Z')
+"""A version as it stands in an ETag; the quotes may be left away, both."""
 
 
 def read_key(call: Call, rule: KeyRule) -> str | None:
@@ -24,7 +25,7 @@ def read_key(call: Call, rule: KeyRule) -> str | None:
         if rule == "required":
             raise IdempotencyKeyRequired("Idempotency-Key is required: 1-255 visible characters, new for each command.")
         return None
-    if _comes_twice(call, b"idempotency-key"):
+    if call.comes_twice(b"idempotency-key"):
         raise InvalidCommand.field("Idempotency-Key", "is given more than once.")
     key = given.decode("latin-1")
     if len(key) >= 2 and key[0] == key[-1] == '"':
@@ -42,7 +43,7 @@ def read_if_match(call: Call) -> int | None:
     given = call.headers.get(b"if-match")
     if given is None:
         return None
-    if _comes_twice(call, b"if-match"):
+    if call.comes_twice(b"if-match"):
         raise InvalidCommand.field("If-Match", "is given more than once.")
     if given.strip() == b"*":
         return None
@@ -51,12 +52,7 @@ def read_if_match(call: Call) -> int | None:
     strong = _STRONG.match(given.strip())
     if strong is None:
         raise StaleVersion(f"If-Match {given.decode('latin-1')[:50]} names no version.")
-    return int(strong[1])
-
-
-def _comes_twice(call: Call, header: bytes) -> bool:
-    some_twice = len(call.headers) < len(call.raw_headers)
-    return some_twice and sum(name == header for name, _ in call.raw_headers) > 1
+    return int(strong[2])
 
 
 def answer_headers(position: int, *, replayed: bool) -> list[Header]:

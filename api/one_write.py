@@ -1,14 +1,23 @@
-"""An answer in one write: uvicorn hands head and body to the transport one by one, and uvloop sends each at once.
+"""HTTP as uvicorn speaks it, with two things of ours: an answer goes out in one write, and a head has an end.
+
+uvicorn hands head and body to the transport one by one, and uvloop sends each at once.
 
 Two system calls and two packets an answer were a quarter of the time of a lean request. Here the first piece is held
-until the second comes, or until the event loop's next turn, whichever is first.
+until the second comes, or until the event loop's next turn, whichever is first. Of a head there is no end to httptools:
+who sends headers without end would fill the memory.
 uvicorn and the standard library. Read next: `serve.py`.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES: Final = 65_536
+"""So much of a head is waited for; what one read of the socket brings at once may be more."""
+HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
 
 
 class JoinedWrites:
@@ -49,18 +58,36 @@ class JoinedWrites:
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol on joined writes."""
+    """uvicorn's HTTP protocol on joined writes, with heads of a bounded size."""
+
+    _head_bytes: int | None = None
+    """How much of a head has come that is not whole yet; None between heads."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client has connected."""
         self._plain = transport
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # duck-typed
 
+    def data_received(self, data: bytes) -> None:
+        """More has come."""
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self.transport.write(HEAD_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head_bytes = 0
+
     def on_headers_complete(self) -> None:
         """The head is whole. What still comes as a header is a trailer of a chunked body, which must not pass for one.
 
         A proxy sets and removes headers, `X-Forwarded-For` among them, and leaves trailers alone (RFC 9110, 6.5.1).
         """
+        self._head_bytes = None
         super().on_headers_complete()
         if not (self.parser.should_upgrade() and self._should_upgrade()):  # a handshake needs them once more
             self.headers = []

@@ -70,7 +70,7 @@ def document_of(routes: Iterable[BaseRoute]) -> dict[str, Any]:
             "summary": "Points of a marketplace, as one append-only log of events.",
             "description": "Every JSON answer is an envelope; `error` is a stable code. A POST that appends events takes "
             "an `Idempotency-Key` and replays its first answer for ever. A write answers `Ledger-Position`; a read waits "
-            "for it with `minPosition`.",
+            "for it with `minPosition`. HEAD is answered as GET, without its body.",
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],

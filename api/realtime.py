@@ -277,9 +277,9 @@ def _token_of(environ: dict[str, Any], auth: Any) -> str:
     token = auth.get("token") if isinstance(auth, dict) else None
     if token is None:
         token = parse_qs(environ.get("QUERY_STRING", "")).get("token", [None])[0]
-    if not isinstance(token, str) or not token:
+    if not isinstance(token, str) or not token.strip():
         raise Unauthorized("This needs a token: auth.token, or the query parameter token.")
-    return token
+    return token.strip()
 
 
 def _join_of(given: tuple[Any, ...]) -> Join:

@@ -41,7 +41,10 @@ A refusal changes nothing. Its `code` is frozen: clients match on it.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+LONGEST_FIELD: Final = 200
+"""Of the name of a field, so much is repeated in a refusal."""
 
 
 class LedgerError(Exception):
@@ -64,12 +67,18 @@ class InvalidCommand(LedgerError):
     @classmethod
     def field(cls, field: str, message: str) -> "InvalidCommand":
         """One field is wrong: the sentence names it, `data` lists it."""
-        return cls(f"{field}: {message}", [{"field": field, "message": message}])
+        return cls.fields([(field, message)])
 
     @classmethod
     def fields(cls, problems: Sequence[tuple[str, str]]) -> "InvalidCommand":
         """Several fields are wrong."""
-        return cls("; ".join(f"{f}: {m}" for f, m in problems), [{"field": f, "message": m} for f, m in problems])
+        named = [(_within_reason(field), message) for field, message in problems]
+        return cls("; ".join(f"{f}: {m}" for f, m in named), [{"field": f, "message": m} for f, m in named])
+
+
+def _within_reason(field: str) -> str:
+    """A field may be one that nobody knows, of a name that whoever sent it chose: it is not repeated without end."""
+    return field if len(field) <= LONGEST_FIELD else field[:LONGEST_FIELD] + "…"
 
 
 class IdempotencyKeyRequired(InvalidCommand):

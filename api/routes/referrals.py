@@ -14,7 +14,6 @@ from api.call import Call, call_of
 from api.commands import CommandRoute, PathParams
 from api.documented import Documented, opened_to
 from api.errors import ReferralCodeNotFound
-from api.queries import Nothing, read_query
 from api.security import OPEN, SIGNED_IN
 from ledger.domain.referrals import GenerateReferralCode
 from ledger.errors import InvalidCommand, ReferralCodesTaken, UserNotFound
@@ -65,7 +64,8 @@ GENERATE: Final = CommandRoute(
         OPEN,
         Documented(
             summary="The short link of a referral code",
-            description="Leads to signing up with the code. Codes that were replaced lead there too.",
+            description="Leads to signing up with the code. Codes that were replaced lead there too. Any query is let pass "
+            "and not used: whoever shares a link hangs parameters of theirs onto it (`utm_source`, `fbclid`).",
             tag="members",
             answers={302: "To the sign-up page of the shop, the code in `ref`."},
             refusals=(ReferralCodeNotFound,),
@@ -78,7 +78,6 @@ GENERATE: Final = CommandRoute(
 async def short_link(request: Request[Any, Any, Any], code: FromPath[str]) -> Response[bytes]:
     """Asks the log: a link that was just made works at once."""
     call = call_of(request)
-    read_query(call, Nothing)
     if not await is_given(call.resources.pool, code):
         raise ReferralCodeNotFound("No member has this referral code.")
     location = call.resources.settings.frontend_url.rstrip("/") + SIGN_UP + code

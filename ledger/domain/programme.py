@@ -142,8 +142,8 @@ def _problems_of_levels(levels: tuple[Level, ...]) -> Problems:
         if level.name in names:
             problems.append((f"{where}.name", f"{level.name} is the name of another level."))
         names.add(level.name)
-        if not 1 <= len(level.name) <= 64:
-            problems.append((f"{where}.name", "must have 1 to 64 characters."))
+        if not level.name.strip() or len(level.name) > 64:
+            problems.append((f"{where}.name", "must have 1 to 64 characters, not only blanks."))
         if not 0 <= level.min_points <= MAX_POINTS:
             problems.append((f"{where}.minPoints", f"must be a whole number from 0 to {MAX_POINTS}."))
         if index and level.min_points <= levels[index - 1].min_points:

@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from ledger.domain.lots import RestoredLot
+from ledger.domain.lots import MAX_POINTS, RestoredLot
 from ledger.domain.programme import Programme, points_for
 from ledger.errors import (
+    BalanceTooLarge,
     InvalidCommand,
     InvalidTransition,
     NotYourPurchase,
@@ -322,8 +323,14 @@ def stepped(purchase_id: str, state: Purchase, status: str, now: datetime, reaso
 
 
 def points_on_completion(state: Purchase, programme: Programme, refunded_minor: int = 0) -> int:
-    """What the buyer earns when it completes: on what was due in money and not given back, rounded down."""
-    return points_for(programme, max(0, state.due_minor - refunded_minor), unit_of(state.currency))
+    """What the buyer earns when it completes: on what was due in money and not given back, rounded down.
+
+    Refused: more than can be.
+    """
+    points = points_for(programme, max(0, state.due_minor - refunded_minor), unit_of(state.currency))
+    if points > MAX_POINTS:
+        raise BalanceTooLarge(f"{points} points would be earned; there can be {MAX_POINTS}.")
+    return points
 
 
 def check_redeemable(purchase_id: str, user_id: str, state: Purchase) -> None:

@@ -56,6 +56,15 @@ async def test_every_answer_to_the_frontend_may_be_read_by_it_refusals_too(api: 
     assert listed(answer.headers["Access-Control-Expose-Headers"]) == EXPOSED
 
 
-async def test_options_without_a_preflight_lists_the_methods(api: Any) -> None:
-    answer = await api.http.options("/api/points/earn")
-    assert (answer.status_code, listed(answer.headers["Allow"])) == (204, {"POST", "OPTIONS"})
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/points/earn", {"POST", "OPTIONS"}),
+        ("/api/purchases", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("/api/admin/programme", {"GET", "HEAD", "PUT", "OPTIONS"}),
+        ("/r/ABCDEFGH", {"GET", "HEAD", "OPTIONS"}),
+    ],
+)
+async def test_options_without_a_preflight_lists_the_methods(api: Any, path: str, methods: set[str]) -> None:
+    answer = await api.http.options(path)
+    assert (answer.status_code, listed(answer.headers["Allow"])) == (204, methods)

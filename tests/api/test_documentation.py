@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
@@ -71,6 +72,23 @@ async def test_every_reference_in_the_document_leads_somewhere(api: Any) -> None
     doc = await document(api)
     for reference in set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(doc))):
         assert reference in doc["components"]["schemas"]
+
+
+def keys(value: Any, at: str = "") -> set[str]:
+    """The path of every key in it."""
+    if isinstance(value, dict):
+        return {f"{at}.{name}" for name in value}.union(*(keys(part, f"{at}.{name}") for name, part in value.items()))
+    return set().union(*(keys(part, at) for part in value)) if isinstance(value, list) else set()
+
+
+ANSWERS = [(next(iter(route.paths)), route.opt["documented"]) for route in ROUTES if route.opt["documented"].answer]
+
+
+@pytest.mark.parametrize(("path", "documented"), ANSWERS, ids=[path for path, _ in ANSWERS])
+def test_every_example_of_an_answer_has_the_fields_of_the_answer_and_no_other(path: str, documented: Any) -> None:
+    example = msgspec.json.encode(documented.answer_example)
+    read = msgspec.json.decode(example, type=documented.answer)
+    assert keys(json.loads(example)) <= keys(json.loads(msgspec.json.encode(read))), path
 
 
 AFTER_THE_OTHERS = ("/api/points/redeem", "/api/purchases/{purchaseRequestId}/status")

@@ -95,9 +95,10 @@ async def test_a_route_that_is_not_there_is_404(api: Any, method: str, path: str
 METHODS = [
     ("PUT", "/api/points/earn", {"POST", "OPTIONS"}),
     ("GET", "/api/points/batch", {"POST", "OPTIONS"}),
-    ("PATCH", "/api/points/my-points", {"GET", "OPTIONS"}),
+    ("PATCH", "/api/points/my-points", {"GET", "HEAD", "OPTIONS"}),
     ("GET", "/api/members/user-1", {"DELETE", "OPTIONS"}),
-    ("POST", "/api/admin/events", {"GET", "OPTIONS"}),
+    ("POST", "/api/admin/events", {"GET", "HEAD", "OPTIONS"}),
+    ("PUT", "/api/purchases", {"GET", "HEAD", "POST", "OPTIONS"}),
 ]
 
 

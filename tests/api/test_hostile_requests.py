@@ -81,3 +81,105 @@ async def test_metadata_is_nested_within_reason(api: Any, levels: int, status: i
     if status == 201:
         seen = await api.get(f"/api/admin/events/{answer.headers['Ledger-Position']}")
         assert seen.status_code == 200
+
+
+# ── HEAD, and what is said twice ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def raw_answer(api: Any, *lines: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    """The status line, the headers and whatever follows them, byte by byte."""
+    host, port = api.base_url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"\r\n".join((*lines, b"Host: x", b"Connection: close", b"", b"")))
+    async with asyncio.timeout(10):
+        head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    status, *fields = head.split(b"\r\n")
+    return status, dict(line.split(b": ", 1) for line in fields), rest
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/api/points/levels", "/api/points/my-points", "/api/purchases", "/api/docs"]
+)
+async def test_head_is_get_without_its_body(api: Any, path: str) -> None:
+    bearer = b"Authorization: Bearer " + api.token("nobody", "buyer").encode()
+    asked, got = [await raw_answer(api, b"%b %b HTTP/1.1" % (m, path.encode()), bearer) for m in (b"HEAD", b"GET")]
+    assert asked[0] == got[0] == b"HTTP/1.1 200 OK"
+    assert asked[1].keys() == got[1].keys()
+    assert asked[1][b"content-length"] == b"%d" % len(got[2])
+    assert (asked[2], got[2] != b"") == (b"", True)
+
+
+async def test_head_of_a_short_link_leads_on_and_of_a_command_is_405(api: Any) -> None:
+    user = await api.member()
+    code = (await api.post("/api/points/generate-referral-code", {}, user, "buyer")).json()["data"]["referralCode"]
+    link = await api.http.head(f"/r/{code}", follow_redirects=False)
+    assert (link.status_code, link.headers["Location"][-8:]) == (302, code)
+    command = await api.http.head("/api/points/earn", headers=api.bearer())
+    assert (command.status_code, command.headers["Allow"]) == (405, "OPTIONS, POST")
+
+
+async def test_two_tokens_are_none(api: Any) -> None:
+    """A proxy may look at the first of them and we at the last."""
+    lines = [b"Authorization: Bearer " + api.token(user, "buyer").encode() for user in ("ann", "bob")]
+    for pair in (lines, lines[:1] * 2):
+        status, _, body = await raw_answer(api, b"GET /api/points/my-points HTTP/1.1", *pair)
+        assert status == b"HTTP/1.1 401 Unauthorized"
+        assert json.loads(body)["error"] == "INVALID_TOKEN"
+
+
+@pytest.mark.parametrize("tag", ['"01"', '"1', '1"', '"1"x', '" 1"', '"-1"', '"1.0"', 'w/"1"', '""'])
+async def test_a_tag_that_is_no_version_matches_nothing(api: Any, tag: str) -> None:
+    user = await api.member()
+    body = EARN | {"userId": user, "reference": api.name("ref")}
+    answer = await api.post("/api/points/earn", body, headers={"If-Match": tag})
+    assert (answer.status_code, answer.json()["error"]) == (412, "STALE_VERSION")
+    assert (await api.post("/api/points/earn", body, headers={"If-Match": '"1"'})).status_code == 201
+
+
+@pytest.mark.parametrize("start", [b"GET /" + b"a" * 100, b"GET / HTTP/1.1\r\nX: a", b"GET / HTTP/1.1\r\nX: a\r\n"])
+async def test_headers_without_an_end_are_not_listened_to(api: Any, start: bytes) -> None:
+    host, port = api.base_url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(start)
+    sent = 0
+    piece = b"Y: b\r\n" * 2000 if start.endswith(b"\n") else b"a" * 12_000
+    async with asyncio.timeout(10):
+        while not reader.at_eof() and sent < 5_000_000:
+            try:
+                writer.write(piece)
+                await writer.drain()
+            except ConnectionError:
+                break
+            sent += len(piece)
+            await asyncio.sleep(0.001)
+            if reader._buffer:
+                break
+        answer = await reader.read(100)
+    writer.close()
+    assert sent < 5_000_000
+    assert answer.split()[1] in {b"431", b"400"}
+
+
+async def test_a_head_of_sixty_kilobytes_is_a_request(api: Any) -> None:
+    answer = await api.http.get("/health", headers={"X-Long": "a" * 60_000})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"%b": 1}' % (b"a" * 900_000),
+        b'{"metadata": {"%b": "\\u0000"}}' % (b"a" * 900_000),
+        b'{"%b": 1}' % ("\u2603" * 300_000).encode(),
+    ],
+    ids=["unknown", "deep", "snowmen"],
+)
+async def test_a_name_without_end_is_not_repeated_to_its_end(api: Any, body: bytes) -> None:
+    body = json.dumps(EARN)[:-1].encode() + b", " + body[1:]
+    answer = await api.post("/api/points/earn", body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "VALIDATION_FAILED")
+    assert len(answer.content) < 3000
+    assert answer.json()["data"][0]["field"].endswith("…")
+    query = await api.http.get("/api/points/levels?" + "a" * 50_000 + "=1", headers=api.bearer())
+    assert len(query.json()["message"]) < 500

@@ -92,6 +92,13 @@ async def test_a_token_in_the_query_is_as_good_as_in_auth(api, transports):
     await listener.client.eio.disconnect(abort=True)  # politely, one that polls would wait for its last answer
 
 
+@pytest.mark.parametrize("around", [" {}", "{}\n", " {} "])
+async def test_blanks_around_a_token_are_no_part_of_it(api, around):
+    """Pasted from a terminal."""
+    async with listening(api.base_url, around.format(api.token("ada", "buyer"))) as page:
+        assert await page.join("user", "ada") == {"ok": True}
+
+
 async def test_a_connection_ends_with_its_token(monkeypatch, start):
     monkeypatch.setattr(realtime, "WATCH_SECONDS", 0.05)
     api = await start()

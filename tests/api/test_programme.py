@@ -137,12 +137,31 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"pointsPerCreditUnit": 10**30}, "pointsPerCreditUnit"),
     ({"expiryDays": 0}, "expiryDays"),
     ({"platformFeeBps": 10_001}, "platformFeeBps"),
-    *(({"timezone": zone}, "timezone") for zone in ("Mars/Olympus", "", "../etc/passwd", "Europe", "/etc/localtime")),
+    *(
+        ({"timezone": zone}, "timezone")
+        for zone in (
+            "Mars/Olympus",
+            "",
+            "../etc/passwd",
+            "Europe",
+            "/etc/localtime",
+            "localtime",
+            "right/UTC",
+            "posix/UTC",
+            "Factory",
+            "europe/berlin",
+        )
+    ),
     ({"refundPolicy": "never"}, "refundPolicy"),
     ({"valuationCurrency": "usd"}, "valuationCurrency"),
     ({"levels": []}, "levels"),
     ({"levels": [TWO_LEVELS[1]]}, "levels[0]"),
     ({"levels": [TWO_LEVELS[0], TWO_LEVELS[0]]}, "levels[1].name"),
+    ({"levels": [TWO_LEVELS[0], TWO_LEVELS[1] | {"name": "  "}]}, "levels[1].name"),
+    ({"levels": [TWO_LEVELS[0], TWO_LEVELS[1] | {"minPoints": 50.0}]}, "levels[1].minPoints"),
+    ({"levels": [TWO_LEVELS[0], TWO_LEVELS[1] | {"minPoints": 2**53}]}, "levels[1].minPoints"),
+    ({"levels": [TWO_LEVELS[0], TWO_LEVELS[1] | {"tier": 1}]}, "levels[1].tier"),
+    ({"levels": [{"name": f"l{n}", "tier": n + 1, "minPoints": n} for n in range(101)]}, "levels"),
     ({"extra": 1}, "extra"),
 ]
 

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import pytest
+
 from tests.api.test_purchases import registered, step
 
 SIGN_UP = "https://shop.example/auth/jwt/sign-up?ref="
@@ -84,3 +86,11 @@ async def test_a_code_is_not_for_oneself_nor_for_who_brought_one_nor_for_the_bou
     assert (circle.status_code, circle.json()["error"]) == (400, "REFERRAL_CYCLE")
     other = await join(api, second, codes[third])
     assert (other.status_code, other.json()["error"]) == (409, "REFERRER_ALREADY_BOUND")
+
+
+@pytest.mark.parametrize("query", ["fbclid=IwAR0", "utm_source=a&utm_source=b", "x=%00", "%ff", "&".join(["a=1"] * 99)])
+async def test_a_short_link_leads_on_whatever_is_hung_onto_it(api: Any, query: str) -> None:
+    code = await code_of(api, await api.member())
+    answer = await api.http.get(f"/r/{code}?{query}", follow_redirects=False)
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == f"https://shop.example/auth/jwt/sign-up?ref={code}"

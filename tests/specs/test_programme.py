@@ -93,7 +93,7 @@ WRONG = {
     "a first level nobody has": (_levels({"is_active": False}), "levels[0]", FIRST),
     "a first level of tier 0": (_levels({"tier": 0}), "levels[0]", FIRST),
     "two of one name": (_levels({}, {"name": "bronze"}), "levels[1].name", "bronze is the name of another level."),
-    "no name": (_levels({}, {"name": ""}), "levels[1].name", "must have 1 to 64 characters."),
+    "no name": (_levels({}, {"name": ""}), "levels[1].name", "must have 1 to 64 characters, not only blanks."),
     "a tier again": (_levels({}, {"tier": 1}), "levels[1].tier", "must be higher than that of the level before."),
     "points again": (
         _levels({}, {"min_points": 0}), "levels[1].minPoints", "must be more than those of the level before."),

@@ -6,6 +6,7 @@ import pytest
 
 from ledger import ids
 from ledger.domain import points
+from ledger.domain.programme import Programme
 from ledger.domain.purchases import (
     STATUSES,
     TRANSITIONS,
@@ -17,8 +18,16 @@ from ledger.domain.purchases import (
     decide_register,
     decide_status,
     evolve,
+    points_on_completion,
 )
-from ledger.errors import InvalidCommand, InvalidTransition, PurchaseExists, PurchaseNotFound, UserNotFound
+from ledger.errors import (
+    BalanceTooLarge,
+    InvalidCommand,
+    InvalidTransition,
+    PurchaseExists,
+    PurchaseNotFound,
+    UserNotFound,
+)
 from ledger.money import Money, MoneyText
 from ledger.store.codec import encode
 from tests.specs.account import NOW
@@ -31,6 +40,19 @@ CANCELLABLE = ("pending", "pending_payment", "active", "delivery")
 
 
 # ── the purchase alone ──
+
+
+@pytest.mark.parametrize(
+    ("rate", "earned"), [("0.5", 2**52 - 1), ("1", 2**53 - 1), ("1.000001", None), ("9999999", None)]
+)
+def test_what_completing_earns_is_refused_as_too_large_a_balance_and_not_as_a_wrong_amount(rate, earned):
+    purchase = Purchase("delivered", "bob", "sue", 2**53 - 1, "JPY")
+    programme = Programme(points_per_unit=rate)
+    if earned is None:
+        with pytest.raises(BalanceTooLarge, match="would be earned"):
+            points_on_completion(purchase, programme)
+    else:
+        assert points_on_completion(purchase, programme) == earned
 
 
 def _decide(command, state, now=NOW):
