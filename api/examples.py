@@ -171,6 +171,27 @@ REFERRAL_CODE_ANSWER: Final[dict[str, Any]] = {
 }
 LOCK: Final[dict[str, Any]] = {"reason": "Reported as stolen"}
 LOCK_ANSWER: Final[dict[str, Any]] = {"userId": "user-42", "locked": True, "reason": "Reported as stolen"}
+ACCOUNT_STATE: Final[dict[str, Any]] = {
+    "userId": "user-42",
+    "balance": 260,
+    "lifetimePoints": 320,
+    "level": "bronze",
+    "lots": [{"lotId": 2, "points": 320, "remaining": 260, "expiresAt": "2027-01-31T12:00:00Z"}],
+    "lotsTotal": 1,
+    "locked": False,
+    "version": 3,
+    "position": 31,
+    "asOf": "2026-02-01T09:30:00.002764Z",
+}
+ACCOUNT_EXPLAINED: Final[dict[str, Any]] = {
+    **ACCOUNT_STATE,
+    "events": [
+        {"position": 17, "type": "points.earned.v1", "change": 320, "balanceAfter": 320},
+        {"position": 31, "type": "points.spent.v1", "change": -60, "balanceAfter": 260},
+    ],
+    "eventsTotal": 2,
+    "residual": 0,
+}
 EVENT: Final[dict[str, Any]] = {
     "position": 17,
     "stream": "account-user-42",

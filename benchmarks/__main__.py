@@ -1,7 +1,8 @@
 """`make bench`: the service against the floor, everything on one PostgreSQL of its own, in one run.
 
 `--quick` looks whether all of it works, `--only TEXT` measures the cells whose name holds the text (and what they are
-compared with), `--large` asks whether ten million events cost more than a hundred thousand. Ends with status 1 if a
+compared with), `--large` asks whether ten million events cost more than a hundred thousand, `--sweep` lets a million lots
+expire. Ends with status 1 if a
 target is missed. Read next: `cells.py`, `in_process.py`, `floor.sql`; the figures are in docs/operating/performance.md.
 """
 
@@ -28,6 +29,7 @@ from benchmarks.importing import Imports
 from benchmarks.in_process import IN_FLIGHT, Engines
 from benchmarks.large import EVENTS, compare_sizes
 from benchmarks.seeding import seed
+from benchmarks.sweeping import LOTS, Sweeps
 
 KINDS: Final[tuple[Kind, ...]] = ("uniform", "hot")
 
@@ -80,24 +82,47 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
     console.print(f"[dim]done after {time.monotonic() - begin:.0f} s")
 
 
+async def sweep_lots(cluster: Cluster, results: Results, lots: int) -> None:
+    """Everything of `--sweep`."""
+    sweeps = Sweeps(cluster, lots=lots)
+    await seed(cluster)
+    try:
+        await sweeps.make()
+        await sweeps.measure(results)
+    finally:
+        sweeps.stop()
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="One short round: does everything run?")
 @click.option("--only", multiple=True, metavar="TEXT", help="Only cells whose name holds this; may be given again.")
 @click.option("--large", is_flag=True, help="Does a command cost more when the log is long? Half an hour.")
+@click.option(
+    "--sweep", is_flag=True, help="How fast do lots that end on one day expire, beside commands? Ten minutes."
+)
+@click.option("--lots", default=LOTS, show_default=True, help="How many lots are swept.")
 @click.option("--events", default=EVENTS, show_default=True, help="How many events a long log has.")
-def main(quick: bool, only: tuple[str, ...], large: bool, events: int) -> None:
+def main(quick: bool, only: tuple[str, ...], large: bool, sweep: bool, lots: int, events: int) -> None:
     """Measure the service against the floor; status 1 if a target is missed."""
     console = Console(width=None if sys.stdout.isatty() else 200)
     results = Results(console)
     with running_cluster() as cluster:
         found = asyncio.run(machine.facts(cluster))
-        uvloop.run(
-            compare_sizes(cluster, console, results, events, quick=quick)
-            if large
-            else bench(cluster, console, results, only, quick)
-        )
+        if large:
+            measuring = compare_sizes(cluster, console, results, events, quick=quick)
+        elif sweep:
+            measuring = sweep_lots(cluster, results, lots)
+        else:
+            measuring = bench(cluster, console, results, only, quick)
+        uvloop.run(measuring)
     report.show(console, found, results)
-    options = {"quick": quick, "only": only, "large": large, "events": events if large else None}
+    options = {
+        "quick": quick,
+        "only": only,
+        "large": large,
+        "events": events if large else None,
+        "lots": lots if sweep else None,
+    }
     console.print(f"saved as {report.save(found, results, options)}")
     if not results.all_reached:
         sys.exit(1)

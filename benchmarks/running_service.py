@@ -40,6 +40,7 @@ class Service:
         self._projector = projector
         self._running: list[subprocess.Popen[bytes]] = []
         self._follower: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
         self._environment = {
             **{
                 name: value for name, value in os.environ.items() if not name.startswith(("DATABASE", "REDIS", "RATE_"))
@@ -74,16 +75,24 @@ class Service:
                 raise RuntimeError(msg)
             await asyncio.sleep(0.05)
 
+    def start_worker(self) -> None:
+        """`ledger work` beside it: its jobs begin at once."""
+        self._worker = self._spawn("work")
+
     def stop(self) -> None:
         """All of it."""
-        for process in [*self._running, *([self._follower] if self._follower else [])]:
+        for process in [*self._running, *filter(None, (self._follower, self._worker))]:
             stop(process, (signal.SIGTERM, 20.0))
         self._running = []
-        self._follower = None
+        self._follower = self._worker = None
 
     def cpu_seconds(self) -> float:
         """What the API processes have used so far; 0 where the kernel does not tell."""
         return sum(_cpu_seconds(process.pid) for process in self._running)
+
+    def worker_cpu_seconds(self) -> float:
+        """The same of the worker."""
+        return _cpu_seconds(self._worker.pid) if self._worker else 0.0
 
     async def caught_up(self, patience_seconds: float = 120.0) -> str:
         """Wait for the projector; how far behind it was, and for how long."""

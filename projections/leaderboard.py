@@ -1,126 +1,74 @@
-"""Who brought the most members, for all time or within a month or a week. Tables, fold and queries together.
+"""Who brought the most members, for all time, up to a moment, or within a month or a week. The queries.
 
-All-time totals are kept in the order they are shown in. Months and weeks are not: they follow the programme's time
-zone, and would all have to be made anew with it. They are added up from the rewards inside them, which one index holds
-side by side. Imports `ledger` only. Read next: `periods.py` for where they begin and end.
+All-time totals are kept in the order they are shown in, and so are the first places as they stood at the begin of each
+day. Months and weeks are not: they follow the programme's time zone, and would all have to be made anew with it. They
+are added up from the rewards inside them, which one index holds side by side. Imports `ledger` only.
+Read next: `leaderboard_page.py` for the tables and the fold, `periods.py` for where periods begin and end.
 """
 
-from datetime import datetime
-from operator import itemgetter
-from typing import Any, ClassVar, Final, Literal
+from datetime import UTC, datetime
+from typing import ClassVar, Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ledger.domain.points import PointsEarned
 from projections.directory import get_names
+from projections.leaderboard_page import IN_ORDER, PLACES_ON_A_BOARD, TABLES, LeaderboardPage
 from projections.periods import window_around
-from projections.projection import Connection, LogEvent, Page, Table, copy_rows, table_names
+from projections.projection import Page, Table, table_names
 from projections.read_models import Answer, ReadModels
 
 LeaderboardPeriod = Literal["all", "month", "week"]
 
-_TOTALS: Final = Table(
-    part="",
-    columns=(
-        ("user_id", 'text COLLATE "C" NOT NULL'),
-        ("referrals", "integer NOT NULL"),
-        ("points", "bigint NOT NULL"),
-        ("reached_at", "timestamptz NOT NULL"),
-        ("position", "bigint NOT NULL"),
-    ),
-    key=("user_id",),
-    upserted=True,
-    indexes=("(referrals DESC, points DESC, reached_at, position)",),
-    subject=("account", "user_id"),
-)
-_REWARDS: Final = Table(
-    part="rewards",
-    columns=(
-        ("position", "bigint NOT NULL"),
-        ("occurred_at", "timestamptz NOT NULL"),
-        ("user_id", 'text COLLATE "C" NOT NULL'),
-        ("points", "bigint NOT NULL"),
-    ),
-    key=("position",),
-    upserted=False,
-    indexes=("(occurred_at) INCLUDE (user_id, points, position)",),
-    subject=("account", "user_id"),
-)
-_REWARD_COLUMNS: Final = tuple(name for name, _ in _REWARDS.columns)
-
-_MERGE: Final = """
-MERGE INTO {totals} AS t
-USING unnest($1::text[], $2::integer[], $3::bigint[], $4::timestamptz[], $5::bigint[])
-      AS n(user_id, referrals, points, reached_at, position)
-ON t.user_id = n.user_id
-WHEN MATCHED THEN UPDATE SET
-  referrals = t.referrals + n.referrals, points = t.points + n.points,
-  reached_at = greatest(t.reached_at, n.reached_at), position = n.position
-WHEN NOT MATCHED THEN INSERT (user_id, referrals, points, reached_at, position)
-  VALUES (n.user_id, n.referrals, n.points, n.reached_at, n.position)
-"""
-# Of two with as many referrals and points, the one whose last reward came first got there first.
-_ALL_TIME: Final = """
-SELECT user_id, referrals, points FROM {main} ORDER BY referrals DESC, points DESC, reached_at, position LIMIT $1
-"""
+_ALL_TIME: Final = f"SELECT user_id, referrals, points FROM {{main}} ORDER BY {IN_ORDER} LIMIT $1"
 _WITHIN: Final = """
 SELECT user_id, count(*) AS referrals, sum(points)::bigint AS points
 FROM {rewards} WHERE occurred_at >= $2 AND occurred_at < $3
 GROUP BY user_id
 ORDER BY count(*) DESC, sum(points) DESC, max(occurred_at), max(position) LIMIT $1
 """
-_UP_TO: Final = _WITHIN.replace("occurred_at >= $2 AND occurred_at < $3", "occurred_at <= $2")
+# Those on the board of the last day with a reward, and those rewarded since it began: all others stand behind them.
+_UP_TO: Final = f"""
+WITH that_day AS MATERIALIZED (SELECT max(day) AS day FROM {{days}} WHERE day <= $3),
+since AS MATERIALIZED (
+  SELECT user_id, count(*) AS referrals, sum(points)::bigint AS points, max(occurred_at) AS reached_at,
+         max(position) AS position
+  FROM {{rewards}}
+  WHERE occurred_at >= (SELECT day::timestamp AT TIME ZONE 'UTC' FROM that_day) AND occurred_at <= $2
+  GROUP BY user_id
+)
+SELECT user_id, referrals, points FROM (
+  SELECT s.user_id, s.referrals + coalesce(b.referrals, 0) AS referrals, s.points + coalesce(b.points, 0) AS points,
+         greatest(s.reached_at, b.reached_at) AS reached_at, greatest(s.position, b.position) AS position
+  FROM since AS s
+  CROSS JOIN LATERAL (
+    SELECT sum(m.referrals) AS referrals, sum(m.points)::bigint AS points, max(m.reached_at) AS reached_at,
+           max(m.position) AS position
+    FROM {{member_days}} AS m WHERE m.user_id = s.user_id AND m.day < (SELECT day FROM that_day)
+  ) AS b
+  UNION ALL
+  SELECT b.user_id, b.referrals, b.points, b.reached_at, b.position FROM {{boards}} AS b
+  WHERE b.day = (SELECT day FROM that_day) AND NOT EXISTS (SELECT FROM since AS s WHERE s.user_id = b.user_id)
+) AS standing
+ORDER BY {IN_ORDER} LIMIT $1
+"""
 
 
 class Leaderboard:
-    """One row a referral reward, one row a member who was rewarded."""
+    """One row a referral reward, one a member who was rewarded, one a member and day; and the board of each day."""
 
     name: ClassVar[str] = "leaderboard"
-    code_version: ClassVar[int] = 1
-    tables: ClassVar[tuple[Table, ...]] = (_TOTALS, _REWARDS)
+    code_version: ClassVar[int] = 2
+    tables: ClassVar[tuple[Table, ...]] = TABLES
     reads_data: ClassVar[bool] = True
     reads_metadata: ClassVar[bool] = False
 
     def page(self, build: int) -> Page:
         """An empty page for that build's tables."""
-        names = table_names(self, build)
-        return _LeaderboardPage(names["main"], names["rewards"])
+        return LeaderboardPage(dict(table_names(self, build)))
 
 
 _LEADERBOARD: Final = Leaderboard()
-
-
-class _LeaderboardPage:
-    """Rewards in the order of their table's columns."""
-
-    __slots__ = ("_rewards", "_rewards_table", "_totals_table")
-
-    def __init__(self, totals_table: str, rewards_table: str) -> None:
-        self._totals_table = totals_table
-        self._rewards_table = rewards_table
-        self._rewards: list[tuple[int, datetime, str, int]] = []
-
-    def apply(self, event: LogEvent) -> None:
-        earned = event.event
-        # Whoever may earn points for others may name any source; the programme's own reward names the referred member.
-        if type(earned) is PointsEarned and earned.referred_user is not None and earned.source == "referral":
-            self._rewards.append((event.position, earned.occurred_at, earned.user_id, earned.amount))
-
-    async def flush(self, connection: Connection) -> None:
-        if not self._rewards:
-            return
-        totals: dict[str, list[Any]] = {}
-        for position, occurred_at, user_id, points in self._rewards:
-            total = totals.setdefault(user_id, [user_id, 0, 0, occurred_at, position])
-            total[1] += 1
-            total[2] += points
-            total[3] = max(total[3], occurred_at)
-            total[4] = position
-        rows = sorted(totals.values(), key=itemgetter(0))
-        merge = _MERGE.format(totals=self._totals_table)
-        await connection.execute(merge, *(list(column) for column in zip(*rows, strict=True)))
-        await copy_rows(connection, self._rewards_table, _REWARD_COLUMNS, self._rewards)
 
 
 class Entry(msgspec.Struct, frozen=True, rename="camel"):
@@ -158,6 +106,7 @@ async def get_leaderboard(
 
     In front is who brought more members, then who earned more points by it, then who got there first.
     """
+    assert limit <= PLACES_ON_A_BOARD, "no board has so many places"
     start: datetime | None = None
     end = at or now
     if period != "all":
@@ -166,7 +115,7 @@ async def get_leaderboard(
     elif at is None or at >= now:
         found = await models.read(_LEADERBOARD, _ALL_TIME, limit, min_position=min_position)
     else:
-        found = await models.read(_LEADERBOARD, _UP_TO, limit, at, min_position=min_position)
+        found = await models.read(_LEADERBOARD, _UP_TO, limit, at, at.astimezone(UTC).date(), min_position=min_position)
     names = await get_names(models.pool, (row["user_id"] for row in found.rows))
     entries = []
     for rank, row in enumerate(found.rows, 1):

@@ -6,11 +6,40 @@ left out. Imports `ledger` and asyncpg only. Read next: `live_events.py`.
 
 from typing import Final
 
+import msgspec
+
+from ledger.errors import CorruptionError
 from projections.log import LogPage, read_page, read_stream_tail
 from projections.projection import Connection, Pool
 
 LEADER: Final = (0x4C45, 0)  # "LE": live events
 EVENTS_AT_ONCE: Final = 500
+
+
+_LAG: Final = """
+SELECT l.position, h.position - l.position AS behind,
+  extract(epoch FROM clock_timestamp() - e.recorded_at)::float8 AS waiting_seconds
+FROM read_models.live_events AS l
+CROSS JOIN ledger.head AS h
+LEFT JOIN ledger.events AS e ON e.position = l.position + 1
+WHERE l.shard = 0 AND h.shard = 0
+"""
+
+
+class SenderLag(msgspec.Struct, frozen=True, rename="camel"):
+    """How far the sender of live events is behind the log, and for how many seconds the next event has waited for it."""
+
+    position: int
+    lag_events: int
+    lag_seconds: float
+
+
+async def get_sender_lag(pool: Pool) -> SenderLag:
+    """Of this moment."""
+    row = await pool.fetchrow(_LAG)
+    if row is None:
+        raise CorruptionError("read_models.live_events is empty")
+    return SenderLag(row["position"], max(row["behind"], 0), round(max(row["waiting_seconds"] or 0.0, 0.0), 3))
 
 
 async def sent_position(connection: Connection | Pool) -> int:

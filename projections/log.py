@@ -10,7 +10,7 @@ import msgspec
 
 from ledger.errors import CorruptionError
 from ledger.store import codec
-from projections.projection import Connection, LogEvent, Undecodable
+from projections.projection import Connection, LogEvent, Pool, Undecodable
 
 _SLICE: Final = 500
 """So many events are decoded between two looks at the event loop: pages are written meanwhile."""
@@ -32,6 +32,10 @@ SELECT {columns} FROM (
 ) AS tail WHERE position > $2 ORDER BY position
 """
 
+_PARTITIONS_AHEAD: Final = """
+SELECT count(*) FROM ledger.partitions AS p JOIN ledger.head AS h ON p.lower_position > h.position + 1 WHERE h.shard = 0
+"""
+
 
 class LogPage(msgspec.Struct, frozen=True):
     """Events with positions in (after, up_to], all of them. `undecodable` says that there is one among them."""
@@ -46,6 +50,12 @@ async def head_of(connection: Connection) -> int:
     """Position of the last event, 0 for an empty log."""
     position: int = await connection.fetchval("SELECT position FROM ledger.head WHERE shard = 0")
     return position
+
+
+async def partitions_ahead(pool: Pool) -> int:
+    """So many partitions lie behind the one that is being written; without the next one, appends would be refused."""
+    count: int = await pool.fetchval(_PARTITIONS_AHEAD)
+    return count
 
 
 async def read_page(connection: Connection, after: int, up_to: int, *, metadata: bool) -> LogPage:

@@ -5,13 +5,12 @@ nobody has recorded yet. Hence the lots are kept, not one number. Imports `ledge
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final
 
 import msgspec
 
 from ledger import ids
-from ledger.domain.lots import Lot
 from ledger.domain.programme import DEFAULT_PROGRAMME, Programme, level_at, next_level
 from ledger.errors import UserNotFound
 from projections.points_page import ACCOUNTS, LOTS, PointsPage
@@ -19,8 +18,6 @@ from projections.projection import Page, Table, table_names
 from projections.read_models import Answer, ReadModels, Rows
 
 SOON: Final = timedelta(days=30)
-MOST_LOTS: Final = 1000
-"""So many lots of an account are listed, the next to expire first: an answer stays an answer at 100,000."""
 
 
 class Points:
@@ -78,19 +75,15 @@ class PointsSummary(msgspec.Struct, frozen=True, rename="camel"):
     expiring_soon: list[Expiring]
 
 
-class AccountState(msgspec.Struct, frozen=True, rename="camel"):
-    """An account as an admin sees it. `lots` may be the first of `lots_total`."""
+DueAfter = tuple[datetime, str]
+DUE_FROM_THE_FIRST: Final[DueAfter] = (datetime.min.replace(tzinfo=UTC), "")
 
-    user_id: str
-    balance: int
-    lifetime_points: int
-    level: str
-    lots: list[Lot]
-    lots_total: int
-    locked: bool
-    version: int
-    position: int
-    as_of: datetime
+
+class Due(msgspec.Struct, frozen=True):
+    """Members who are due, each once, with the number of their lots that are; and where to go on, None at the end."""
+
+    lots: dict[str, int]
+    after: DueAfter | None
 
 
 _SUMMARY_QUERY: Final = """
@@ -109,27 +102,15 @@ LEFT JOIN LATERAL (
 ) AS s ON true
 WHERE a.user_id = $1
 """
-_STATE_QUERY: Final = """
-SELECT a.balance, a.lifetime, a.version, a.locked, n.overdue, n.live, l.lot_id, l.points, l.remaining, l.expires_at
-FROM {main} AS a
-CROSS JOIN LATERAL (
-  SELECT coalesce(sum(o.remaining) FILTER (WHERE o.expires_at <= $2), 0)::bigint AS overdue,
-         count(*) FILTER (WHERE o.expires_at IS NULL OR o.expires_at > $2) AS live
-  FROM {lots} AS o WHERE o.user_id = a.user_id
-) AS n
-LEFT JOIN LATERAL (
-  SELECT o.* FROM {lots} AS o WHERE o.user_id = a.user_id AND (o.expires_at IS NULL OR o.expires_at > $2)
-  ORDER BY o.expires_at NULLS LAST, o.lot_id LIMIT $3
-) AS l ON true
-WHERE a.user_id = $1
-ORDER BY l.expires_at NULLS LAST, l.lot_id
-"""
+# A member is due at the first of their deadlines that have passed, so that each comes once, however many lots they have.
 _DUE_QUERY: Final = """
-SELECT d.user_id FROM (
-  SELECT user_id, min(expires_at) AS deadline
-  FROM (SELECT user_id, expires_at FROM {lots} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $3) AS l
-  GROUP BY user_id) AS d
-ORDER BY d.deadline, d.user_id LIMIT $2
+SELECT p.user_id, p.expires_at, a.lots, a.first = p.expires_at AS first
+FROM (SELECT DISTINCT expires_at, user_id FROM (
+        SELECT expires_at, user_id FROM {lots}
+        WHERE expires_at <= $1 AND (expires_at, user_id) > ($2, $3) ORDER BY expires_at, user_id LIMIT $4) AS l) AS p
+CROSS JOIN LATERAL (SELECT count(*) AS lots, min(e.expires_at) AS first FROM {lots} AS e
+                    WHERE e.user_id = p.user_id AND e.expires_at <= $1) AS a
+ORDER BY p.expires_at, p.user_id
 """
 
 
@@ -153,39 +134,20 @@ async def get_account(
     return _summary_answer(found, programme)
 
 
-async def get_account_state(
-    models: ReadModels, user_id: str, now: datetime, programme: Programme = DEFAULT_PROGRAMME, *, min_position: int = 0
-) -> Answer[AccountState]:
-    """The account with its live lots, at most `MOST_LOTS`, in the order they are spent. `UserNotFound` without one."""
-    found = await models.read(
-        POINTS, _STATE_QUERY, user_id, now, MOST_LOTS, min_position=min_position, stream=ids.account_stream(user_id)
-    )
-    if not found.rows:
-        raise UserNotFound(f"No account for user {user_id}.")
-    row = found.rows[0]
-    state = AccountState(
-        user_id,
-        row["balance"] - row["overdue"],
-        row["lifetime"],
-        level_at(programme, row["lifetime"]).name,
-        [
-            Lot(lot["lot_id"], lot["points"], lot["remaining"], lot["expires_at"])
-            for lot in found.rows
-            if lot["lot_id"] is not None
-        ],
-        row["live"],
-        row["locked"],
-        row["version"],
-        found.position,
-        now,
-    )
-    return Answer(state, found.position, state.version, found.meta())
+async def list_due_accounts(
+    models: ReadModels, now: datetime, after: DueAfter = DUE_FROM_THE_FIRST, lots: int = 500
+) -> Answer[Due]:
+    """Members with a lot whose deadline has passed, the longest overdue first: what the sweeper records.
 
-
-async def list_due_accounts(models: ReadModels, now: datetime, limit: int = 500) -> Answer[list[str]]:
-    """Members with a lot whose deadline has passed, the longest overdue first: what the sweeper records."""
-    found = await models.read(POINTS, _DUE_QUERY, now, limit, limit * 20)
-    return Answer([row["user_id"] for row in found.rows], found.position)
+    Looks at so many lots behind `after`, by an index; what it answers goes on behind them.
+    """
+    found = await models.read(POINTS, _DUE_QUERY, now, *after, lots)
+    last = found.rows[-1] if found.rows else None
+    due = Due(
+        {row["user_id"]: row["lots"] for row in found.rows if row["first"]},
+        None if last is None else (last["expires_at"], last["user_id"]),
+    )
+    return Answer(due, found.position)
 
 
 async def _summary_rows(models: ReadModels, user_id: str, now: datetime, min_position: int) -> Rows:

@@ -5,15 +5,15 @@ Read next: `../ledger/domain/programme.py`.
 """
 
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from ledger import ids
-from ledger.domain.programme import Programme
+from ledger.domain.programme import DEFAULT_PROGRAMME, Programme, evolve
 from ledger.errors import CorruptionError
 from ledger.store import codec
-from projections.projection import Pool
+from projections.projection import Connection, Pool
 
 REMEMBERED_SECONDS: Final = 1.0
 
@@ -24,6 +24,12 @@ LEFT JOIN LATERAL (
   SELECT v.version, v.type, v.data FROM ledger.events v WHERE v.stream = $1 ORDER BY v.version DESC LIMIT 1
 ) AS e ON true
 WHERE h.shard = 0
+"""
+
+
+_LAST_BY: Final = """
+SELECT v.version, v.type, v.data FROM ledger.events v WHERE v.stream = $1 AND v.position <= $2 ORDER BY v.version DESC
+LIMIT 1
 """
 
 
@@ -40,11 +46,19 @@ async def read_programme(pool: Pool) -> ProgrammeNow:
     row = await pool.fetchrow(_LAST, ids.PROGRAMME_STREAM)
     if row is None:
         raise CorruptionError("the log has no head")
-    category = codec.category_of(ids.PROGRAMME_STREAM)
-    state = category.initial()
     if row["version"] is None:
-        return ProgrammeNow(state, 0, row["position"])
-    return ProgrammeNow(category.evolve(state, codec.decode(row["type"], row["data"])), row["version"], row["position"])
+        return ProgrammeNow(DEFAULT_PROGRAMME, 0, row["position"])
+    return ProgrammeNow(_folded(row), row["version"], row["position"])
+
+
+async def programme_at(connection: Connection, position: int) -> Programme:
+    """As it was at that position of the log."""
+    row = await connection.fetchrow(_LAST_BY, ids.PROGRAMME_STREAM, position)
+    return DEFAULT_PROGRAMME if row is None else _folded(row)
+
+
+def _folded(row: Any) -> Programme:
+    return evolve(DEFAULT_PROGRAMME, codec.decode(row["type"], row["data"]))
 
 
 class Programmes:

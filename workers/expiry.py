@@ -5,10 +5,10 @@ twice, or was spent from meanwhile, gets no second event. Late or never changes 
 May import: `ledger`, `projections`. Read next: `../ledger/domain/points.py`.
 """
 
-import asyncio
-from collections.abc import Sequence
+from asyncio import gather
 from datetime import UTC, datetime
 from hashlib import sha256
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -19,15 +19,15 @@ from ledger.domain.points import ExpireLots
 from ledger.handler import ExpiryAnswer, Handler
 from ledger.store.codec import Actor
 from ledger.store.committer import Committer
-from projections.points import list_due_accounts
+from projections.points import Due, list_due_accounts
 from projections.read_models import ReadModels
+from workers.pace import paced
 
 SWEEPER: Final = Actor("sweeper", "service")
-PAGE: Final = 500
-PAGES_AT_MOST: Final = 200
-"""Accounts beyond that wait for the next time by the clock."""
-READ_MODEL_SECONDS: Final = 10.0
-READ_MODEL_POLL_SECONDS: Final = 0.1
+PAGE: Final = 1000
+"""Lots that are looked at at once."""
+SWEEP_SECONDS: Final = 240.0
+"""What is due beyond that waits for the next time by the clock."""
 
 
 class Swept(msgspec.Struct):
@@ -39,44 +39,55 @@ class Swept(msgspec.Struct):
 
 
 class Sweeper:
-    """Sweeps what is due now."""
+    """Sweeps what is due now. One per process."""
 
     def __init__(self, pool: Any, committer: Committer) -> None:
         """The pool reads, the committer appends."""
         self._models = ReadModels(pool)
         self._handler = Handler(committer)
+        self._position = 0
+        self._at_work = False
 
     async def sweep(self) -> Swept:
-        """All accounts that are due, a page at a time. One that is refused is counted and left for the next time."""
+        """All accounts that are due, a page at a time. One that is refused is counted and left for the next time.
+
+        Nothing at all while a sweep is at work, or before the read model knows of the last one: it would name the
+        same accounts again.
+        """
         swept = Swept()
-        position = 0
-        for _ in range(PAGES_AT_MOST):
+        if self._at_work:
+            return swept
+        self._at_work = True
+        try:
+            await self._sweep(swept)
+        finally:
+            self._at_work = False
+        return swept
+
+    async def _sweep(self, swept: Swept) -> None:
+        began, now = monotonic(), datetime.now(UTC)
+        page = await list_due_accounts(self._models, now, lots=PAGE)
+        if page.position < self._position:
+            return
+        while page.value.after is not None and monotonic() - began < SWEEP_SECONDS:
+            # The next page is looked up while this one is appended.
+            page, _ = await gather(
+                list_due_accounts(self._models, now, page.value.after, PAGE), self._expire(page.value, swept)
+            )
+
+    async def _expire(self, due: Due, swept: Swept) -> None:
+        request = str(uuid_utils.uuid7())
+        async for users in paced(due.lots.items()):
             now = datetime.now(UTC)
-            due = await self._due(now, position)
-            if not due:
-                break
-            request = str(uuid_utils.uuid7())
             for outcome in await self._handler.handle_each(
-                [(ExpireLots(user), _origin(user, request, now)) for user in due]
+                [(ExpireLots(user), _origin(user, request, now)) for user in users]
             ):
                 if isinstance(outcome, Answer) and isinstance(outcome.data, ExpiryAnswer):
                     swept.accounts += 1
                     swept.lots += outcome.data.expired_lots
-                    position = max(position, outcome.position)
+                    self._position = max(self._position, outcome.position)
                 else:
                     swept.failed += 1
-            if len(due) < PAGE:
-                break
-        return swept
-
-    async def _due(self, now: datetime, position: int) -> Sequence[str]:
-        """The next page, once the read model knows of the last one; none if it does not get there in time."""
-        for _ in range(int(READ_MODEL_SECONDS / READ_MODEL_POLL_SECONDS)):
-            answer = await list_due_accounts(self._models, now, PAGE)
-            if answer.position >= position:
-                return answer.value
-            await asyncio.sleep(READ_MODEL_POLL_SECONDS)
-        return ()
 
 
 def _origin(user_id: str, request_id: str, now: datetime) -> Origin:

@@ -2,7 +2,7 @@
 
 arq is imported here and nowhere else. A job may run twice, late, or die half-way: each must bear that.
 May import: the standard library, arq, asyncpg, structlog, `ledger`, `projections`.
-Read next: `expiry.py` for a job, `../ledger/store/migrate.py` for the other.
+Read next: `expiry.py` and `relevel.py` for jobs, `../ledger/store/migrate.py` for the other.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from ledger.store.append import PostgresStore
 from ledger.store.committer import Committer
 from ledger.store.migrate import ensure_partitions
 from workers.expiry import Sweeper
+from workers.relevel import Releveler
 
 QUEUE: Final = "ledger:jobs"
 COMPLETION_WAIT_SECONDS: Final = 15
@@ -42,9 +43,15 @@ async def sweep_expired_lots(ctx: dict[str, Any]) -> None:
         log.info("lots_expired", accounts=swept.accounts, lots=swept.lots, failed=swept.failed)
 
 
+async def relevel_accounts(ctx: dict[str, Any]) -> None:
+    """After the levels were changed: put every account on the level that its lifetime points reach now."""
+    await ctx["releveler"].relevel()
+
+
 JOBS: Final[tuple[CronJob, ...]] = (
-    cron(make_partitions, minute=set(range(0, 60, 10)), run_at_startup=True, timeout=60),
+    cron(make_partitions, second=50, run_at_startup=True, timeout=50),
     cron(sweep_expired_lots, second={0, 30}, run_at_startup=True, timeout=300),
+    cron(relevel_accounts, second=set(range(5, 60, 10)), run_at_startup=True, timeout=300),
 )
 
 
@@ -67,7 +74,7 @@ async def run_worker(redis_url: str, database_url: str, direct_url: str) -> None
             keep_result=0,
             max_tries=1,  # the next time by the clock is the next try
             timezone=UTC,
-            ctx={"pool": pool, "sweeper": Sweeper(pool, committer)},
+            ctx={"pool": pool, "sweeper": Sweeper(pool, committer), "releveler": Releveler(pool, committer)},
         )
         log.info("worker_started", jobs=[job.name.removeprefix("cron:") for job in JOBS])
         try:

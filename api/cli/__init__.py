@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "work": "Run the worker: jobs that come back by the clock.",
     "project": "Run, watch, rebuild and verify the read models.",
     "programme": "Show the programme of points and levels, or replace it.",
+    "points": "Show what a member has, or had at a position or an instant.",
     "migrate": "Bring the database to this version's schema.",
     "token": "Print a signed token, and nothing else.",
     "doctor": "Check what the ledger stands on: each line a tick, or what to do.",

@@ -26,6 +26,7 @@ from ledger.store.append import PostgresStore
 from ledger.store.codec import Actor
 from ledger.store.committer import Committer
 from projections.programme import ProgrammeNow, read_programme
+from projections.releveling import Releveling, get_releveling
 
 OPERATOR: Final = Actor("command-line", "admin")
 
@@ -41,8 +42,8 @@ def command() -> None:
 @json_option
 def show(as_json: bool) -> None:
     """Show the programme. With --json: as `set` takes it."""
-    now = asyncio.run(_read())
-    report(now.programme, as_json, lambda: _show(now))
+    now, releveling = asyncio.run(_read())
+    report(now.programme, as_json, lambda: _show(now, releveling))
 
 
 @command.command("set")
@@ -56,20 +57,21 @@ def set_command(file: Path, if_version: int | None, as_json: bool) -> None:
     except OSError as error:
         raise Failed(f"{file}: {error.strerror}.") from error
     try:
-        answer, now = asyncio.run(_replace(raw, if_version))
+        answer, (now, releveling) = asyncio.run(_replace(raw, if_version))
     except InvalidCommand as refused:
         for problem in refused.data or ():
             click.echo(f"{problem['field']} {problem['message']}", err=True)
         raise
-    report(answer.data, as_json, lambda: _show(now))
+    report(answer.data, as_json, lambda: _show(now, releveling))
 
 
-async def _read() -> ProgrammeNow:
+async def _read() -> tuple[ProgrammeNow, Releveling]:
     async with pool(find_urls(Settings.from_env()).api_url, size=1) as readers:
-        return await read_programme(readers)
+        now = await read_programme(readers)
+        return now, await get_releveling(readers, now.version)
 
 
-async def _replace(raw: bytes, if_version: int | None) -> tuple[Answer, ProgrammeNow]:
+async def _replace(raw: bytes, if_version: int | None) -> tuple[Answer, tuple[ProgrammeNow, Releveling]]:
     wanted = replace_command(decode_body(_decoder, raw))
     request = str(uuid_utils.uuid7())
     origin = Origin(OPERATOR, datetime.now(UTC), sha256(raw).digest(), request, request, expected_version=if_version)
@@ -85,7 +87,7 @@ async def _replace(raw: bytes, if_version: int | None) -> tuple[Answer, Programm
     return answer, await _read()
 
 
-def _show(now: ProgrammeNow) -> None:
+def _show(now: ProgrammeNow, releveling: Releveling) -> None:
     said = f"version {now.version}" if now.version else "the default, never replaced"
     click.echo(f"The programme is {said}.\n")
     rates = [(name, _text(value)) for name, value in _rates(now.programme)]
@@ -93,6 +95,21 @@ def _show(now: ProgrammeNow) -> None:
     click.echo()
     levels = [(level.tier, level.name, level.min_points, level.is_active) for level in now.programme.levels]
     print_table(("tier", "level", "from points", "active"), levels)
+    if now.version:
+        click.echo(f"\n{_progress(releveling)}")
+
+
+def _progress(job: Releveling) -> str:
+    """How far the accounts are put on these levels."""
+    match job.state:
+        case "waiting":
+            return "Accounts are not yet being put on these levels: the worker begins within seconds, if one runs."
+        case "running":
+            return (
+                f"Accounts are being put on these levels: {job.done:,} of {job.total:,} looked at, {job.moved:,} moved."
+            )
+        case "done":
+            return f"All {job.total:,} accounts stand on these levels; {job.moved:,} were moved."
 
 
 def _rates(programme: Programme) -> list[tuple[str, object]]:

@@ -20,6 +20,7 @@ from ledger.settings import Settings
 from projections.builds import pause, resume
 from projections.catalogue import PROJECTIONS, projection_named
 from projections.dead_letters import list_dead_letters, replay_dead_letter, skip_dead_letter
+from projections.live_checkpoint import SenderLag, get_sender_lag
 from projections.read_model_list import ReadModelStatus, list_read_models
 from projections.rebuild import Progress, cancel_rebuild, rebuild, rollback
 from projections.verify import verify
@@ -66,19 +67,26 @@ def run() -> None:
 @command.command("status")
 @json_option
 def status(as_json: bool) -> None:
-    """Position, lag and state of every read model. Status 1 if one is stuck or has dead letters."""
+    """Position, lag and state of every read model, and of the sender of live events.
 
-    async def read() -> list[ReadModelStatus]:
+    Status 1 if a read model is stuck or has dead letters.
+    """
+
+    async def read() -> tuple[list[ReadModelStatus], SenderLag]:
         async with _pool() as pool:
-            return await list_read_models(pool)
+            return await list_read_models(pool), await get_sender_lag(pool)
 
-    models = _run(read())
+    models, sender = _run(read())
 
     def show() -> None:
         headings = ("read model", "state", "version", "position", "lag", "waiting s", "dead letters", "rebuild")
         print_table(headings, [_line(model) for model in models])
+        click.echo(
+            f"\nLive events are sent up to position {sender.position:,}, {sender.lag_events:,} behind the log; "
+            f"the next one waits for {sender.lag_seconds:.1f} s."
+        )
 
-    report({"readModels": models}, as_json, show)
+    report({"readModels": models, "liveEvents": sender}, as_json, show)
     if any(model.state == "stuck" or model.dead_letters for model in models):
         sys.exit(1)
 

@@ -20,13 +20,17 @@ from api.envelope import encode, failure, success, timestamp
 from api.queries import Nothing, read_query
 from api.resources import Resources
 from api.security import OPEN
+from ledger.store.migrate import PARTITIONS_AHEAD
+from projections.live_checkpoint import SenderLag, get_sender_lag
+from projections.log import partitions_ahead
 from projections.read_model_list import head_position, list_read_models
 
 DATABASE_PATIENCE_SECONDS: Final = 2.0
 REMEMBERED_SECONDS: Final = 1.0
-LAG_SECONDS_AT_MOST: Final = 10.0
-"""A read model whose next event waits longer is stuck for whoever reads it, whatever its state says."""
 """Health is open to anyone and has no rate limit; it asks the database no more often than this."""
+LAG_SECONDS_AT_MOST: Final = 10.0
+"""A read model whose next event waits longer is stuck for whoever reads it, whatever its state says. So is the sender of
+live events for whoever listens."""
 
 PREFIXES: Final = {
     "points": "/api/points",
@@ -58,7 +62,11 @@ class Lag(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HealthAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """`status`: ok; degraded (it works, but Redis is away, a read model is stuck or nothing can be written); down."""
+    """`status`: ok; degraded (it works, but something is wrong); down.
+
+    Degraded: Redis is away, nothing can be written, a read model is stuck, live events are not sent, or fewer partitions
+    of the log are ready than should be (the worker makes them; at the end of the last one nothing can be written).
+    """
 
     version: str
     status: Literal["ok", "degraded", "down"]
@@ -67,6 +75,24 @@ class HealthAnswer(msgspec.Struct, frozen=True, rename="camel"):
     writes: Literal["up", "down"]
     log_head: int | UnsetType = UNSET
     read_models: dict[str, Lag] | UnsetType = UNSET
+    live_events: SenderLag | UnsetType = UNSET
+    partitions_ahead: int | UnsetType = UNSET
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the database says."""
+
+    head: int
+    lags: dict[str, Lag]
+    sender: SenderLag
+    partitions: int
+
+    @property
+    def is_well(self) -> bool:
+        """Everything that follows the log does, and there is room for more of it."""
+        stuck = any(lag.state == "stuck" or lag.lag_seconds > LAG_SECONDS_AT_MOST for lag in self.lags.values())
+        unsent = self.sender.lag_seconds > LAG_SECONDS_AT_MOST
+        return not stuck and not unsent and self.partitions >= PARTITIONS_AHEAD
 
 
 @get(
@@ -162,10 +188,9 @@ async def check(resources: Resources) -> HealthAnswer:
     redis: Literal["up", "down"] = "up" if redis_up else "down"
     if found is None:
         return HealthAnswer(VERSION, "down", "down", redis, writes)
-    head, lags = found
-    stuck = any(lag.state == "stuck" or lag.lag_seconds > LAG_SECONDS_AT_MOST for lag in lags.values())
-    status: Literal["ok", "degraded"] = "degraded" if stuck or redis == "down" or writes == "down" else "ok"
-    return HealthAnswer(VERSION, status, "up", redis, writes, head, lags)
+    well = found.is_well and redis == "up" and writes == "up"
+    status: Literal["ok", "degraded"] = "ok" if well else "degraded"
+    return HealthAnswer(VERSION, status, "up", redis, writes, found.head, found.lags, found.sender, found.partitions)
 
 
 async def _redis(resources: Resources) -> bool:
@@ -176,14 +201,17 @@ async def _redis(resources: Resources) -> bool:
     return True
 
 
-async def _database(resources: Resources) -> tuple[int, dict[str, Lag]] | None:
+async def _database(resources: Resources) -> Found | None:
     try:
         async with asyncio.timeout(DATABASE_PATIENCE_SECONDS):
             head = await head_position(resources.pool)
             models = await list_read_models(resources.pool)
+            sender = await get_sender_lag(resources.pool)
+            partitions = await partitions_ahead(resources.pool)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         return None
-    return head, {m.name: Lag(m.position, m.lag_events, m.lag_seconds, m.state) for m in models}
+    lags = {m.name: Lag(m.position, m.lag_events, m.lag_seconds, m.state) for m in models}
+    return Found(head, lags, sender, partitions)
 
 
 ROUTES: Final = (alive, health, service_map)

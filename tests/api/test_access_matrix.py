@@ -68,6 +68,8 @@ MATRIX: dict[tuple[str, str], Any] = {
     ("POST", "/api/admin/dead-letters/{letter_id}/skip"): {"admin"},
     ("POST", "/api/members"): {"service", "admin"},
     ("DELETE", "/api/members/{user_id}"): {"service", "admin"},
+    ("GET", "/api/admin/accounts/{user_id}"): {"admin", "finance"},
+    ("GET", "/api/admin/accounts/{user_id}/explain"): {"admin", "finance"},
     ("POST", "/api/admin/accounts/{user_id}/lock"): {"admin"},
     ("POST", "/api/admin/accounts/{user_id}/unlock"): {"admin"},
     ("GET", "/api/admin/programme"): {"admin", "finance"},

@@ -7,13 +7,27 @@ import msgspec
 import pytest
 
 from api.routes import health as routes
+from projections import log
+from tests.api.live_client import following
 
 
-async def test_health_names_its_parts(api: Any) -> None:
-    user = await api.member()
-    await api.points(user, await api.earn(user, 1))
+async def health(api: Any) -> Any:
+    """Asked anew, not remembered."""
     api.app.gate.resources.last_health = (float("-inf"), None)
     answer = await api.http.get("/api/health")
+    api.app.gate.resources.last_health = (float("-inf"), None)
+    return answer
+
+
+async def test_health_names_its_parts(api: Any, api_database: str, redis_url: str) -> None:
+    user = await api.member()
+    earned = await api.earn(user, 1)
+    await api.points(user, earned)
+    async with following(api_database, redis_url):
+        async with asyncio.timeout(10):
+            while (await health(api)).json()["data"]["liveEvents"]["lagEvents"]:
+                pass
+        answer = await health(api)
     data = answer.json()["data"]
     assert (answer.status_code, data["status"], data["database"], data["redis"], data["writes"]) == (
         200,
@@ -22,6 +36,40 @@ async def test_health_names_its_parts(api: Any) -> None:
     assert data["logHead"] > 0
     assert data["version"]
     assert set(data["readModels"]["points"]) == {"position", "lagEvents", "lagSeconds", "state"}
+    assert data["liveEvents"] == {"position": data["logHead"], "lagEvents": 0, "lagSeconds": 0.0}
+    assert data["partitionsAhead"] >= 3
+
+
+async def test_live_events_that_are_not_sent_are_degraded(
+    api: Any, api_database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "LAG_SECONDS_AT_MOST", 0.5)
+    position = int((await api.earn(await api.member(), 1)).headers["Ledger-Position"])
+    async with asyncio.timeout(10):  # nobody sends
+        while (await health(api)).json()["data"]["status"] != "degraded":
+            pass
+    lag = (await health(api)).json()["data"]["liveEvents"]
+    assert lag["lagEvents"] >= 1
+    assert lag["lagSeconds"] > 0.5
+    assert lag["position"] < position
+    async with following(api_database, redis_url), asyncio.timeout(10):
+        while (await health(api)).json()["data"]["status"] != "ok":
+            pass
+
+
+async def test_a_log_without_room_ahead_is_degraded(
+    api: Any, api_database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with following(api_database, redis_url):
+        async with asyncio.timeout(10):
+            while (await health(api)).json()["data"]["status"] != "ok":
+                pass
+        ahead = (await health(api)).json()["data"]["partitionsAhead"]
+        # The head as if it lay in the second partition: one less lies ahead of it than should.
+        head = "(SELECT p.upper_position AS position, 0 AS shard FROM ledger.partitions p ORDER BY 1 LIMIT 1)"
+        monkeypatch.setattr(log, "_PARTITIONS_AHEAD", log._PARTITIONS_AHEAD.replace("ledger.head", head))
+        data = (await health(api)).json()["data"]
+    assert (data["status"], data["partitionsAhead"], ahead) == ("degraded", 2, 3)
 
 
 async def test_without_a_database_health_is_503_and_says_so(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

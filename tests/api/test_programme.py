@@ -12,13 +12,17 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import pytest
-from dirty_equals import IsPartialDict
+from dirty_equals import IsPartialDict, IsStr
 
 from ledger.settings import Settings
+from ledger.store.append import PostgresStore
+from ledger.store.committer import Committer
 from projections.catalogue import PROJECTIONS
+from projections.releveling import get_releveling
 from projections.runner import Runner
 from tests.api.conftest import Api, running
 from tests.scenarios.running_ledger import ledger
+from workers.relevel import Releveler
 
 PATH = "/api/admin/programme"
 TWO_LEVELS = [{"name": "new", "tier": 1, "minPoints": 0}, {"name": "old", "tier": 2, "minPoints": 50, "perks": ["Tea"]}]
@@ -201,6 +205,28 @@ async def test_members_see_the_levels_of_now_and_earn_under_the_rules_of_now(alo
 # ── from the command line ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_it_says_how_far_the_accounts_are_put_on_its_levels(alone: Api, own_database: str) -> None:
+    user = await alone.member(points=60)
+    changed = await change(alone, levels=[*TWO_LEVELS, {"name": "older", "tier": 3, "minPoints": 55}])
+    version = (await read(alone)).json()["meta"]["releveling"]["programmeVersion"]
+    assert (await read(alone)).json()["meta"]["releveling"] == IsPartialDict(state="waiting", done=0, total=0, moved=0)
+    store = await PostgresStore(own_database).open()
+    committer = await Committer(store).start()
+    pool = await asyncpg.create_pool(own_database, min_size=0, max_size=2, server_settings={"role": "ledger_api"})
+    while (await get_releveling(pool, version)).state != "done":
+        await Releveler(pool, committer).relevel()
+    await pool.close()
+    await committer.stop()
+    await store.close()
+    said = (await read(alone, "finance")).json()["meta"]["releveling"]
+    assert said == IsPartialDict(programmeVersion=version, state="done", startedAt=IsStr(), updatedAt=IsStr())
+    assert said["done"] == said["total"] >= said["moved"] >= 1
+    events = await alone.get("/api/admin/events", "root", "admin", stream=f"account-{user}", limit=1)
+    newest = events.json()["data"]["events"][0]
+    assert newest["position"] > int(changed.headers["Ledger-Position"])
+    assert (newest["type"], newest["data"]["level"]) == ("points.level-crossed.v1", "older")
+
+
 async def test_what_the_command_line_shows_it_takes_back(alone: Api, own_database: str, tmp_path: Path) -> None:
     seen = await read(alone)
     version = int(seen.headers["ETag"].strip('"'))
@@ -222,6 +248,7 @@ async def test_what_the_command_line_shows_it_takes_back(alone: Api, own_databas
     for_people = await run("show")
     assert f"The programme is version {version + 1}." in for_people.stdout
     assert re.search(r"reviewReward +77", for_people.stdout)
+    assert "Accounts are not yet being put on these levels" in for_people.stdout
     file.write_text(json.dumps(seen.json()["data"] | {"platformFeeBps": -1}))
     refused = await run("set", str(file))
     assert refused.returncode == 1

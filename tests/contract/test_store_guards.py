@@ -87,13 +87,14 @@ TABLES = [
     "head",
     "snapshots",
     "snapshot_checkpoint",
+    "releveling",
     "directory",
     "partitions",
     "partitioning",
     PARTITION.removeprefix("ledger."),
 ]
 MAY: dict[str, dict[str, set[str]]] = {
-    "ledger_api": {},
+    "ledger_api": {"releveling": {"UPDATE"}},
     "ledger_read": {},
     "ledger_project": {"snapshots": {"INSERT", "UPDATE", "DELETE"}, "snapshot_checkpoint": {"UPDATE"}},
 }

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from ledger.domain.purchases import ChangePurchaseStatus, RegisterPurchase
 from ledger.domain.redemptions import RedeemPoints
 from ledger.money import Money
+from projections.account_as_of import get_account_as_of
 from projections.expiring import list_expiring
-from projections.points import get_account_state, get_points
+from projections.points import get_points
 from projections.transactions import list_transactions
 
 NOW = datetime.now(UTC)
@@ -65,7 +66,7 @@ async def test_a_cancelled_purchase_gives_lots_their_points_back_also_those_used
         (2, 100, NOW + 2 * DAY),
         (3, 300, NOW + 9 * DAY),
     ]
-    state = (await get_account_state(models, "ann", NOW)).value
+    state = (await get_account_as_of(models.pool, "ann", None, NOW)).value
     assert [(lot.lot_id, lot.points, lot.remaining) for lot in state.lots] == [(2, 100, 100), (3, 300, 300)]
     assert (state.balance, state.lifetime_points) == (400, 400)
     line = (await list_transactions(models, "ann", type_="restore")).value.rows[0]

@@ -12,6 +12,7 @@ from ledger.domain.purchases import STATUSES, ChangePurchaseStatus, RegisterPurc
 from ledger.domain.referrals import GenerateReferralCode
 from ledger.handler import RegisterMember
 from ledger.money import Money
+from projections import leaderboard_page
 from projections.leaderboard import Leaderboard, get_leaderboard
 from projections.log import read_page
 from projections.projection import LogEvent
@@ -76,8 +77,17 @@ def a_log(chance):
     return log
 
 
+def short_boards(monkeypatch):
+    for name in ("_BOARD_OF_NOW", "_OFF_THE_BOARD"):
+        shorter = getattr(leaderboard_page, name).replace(str(leaderboard_page.PLACES_ON_A_BOARD), "3")
+        monkeypatch.setattr(leaderboard_page, name, shorter)
+
+
 @pytest.mark.parametrize("seed", range(12))
-async def test_every_period_is_what_the_log_says(models, runner, pool, seed):
+async def test_every_period_is_what_the_log_says(models, runner, pool, seed, monkeypatch):
+    if seed % 2:  # boards so short that members come and go on them
+        short_boards(monkeypatch)
+    places = [1, 3] if seed % 2 else [1, 3, 10]
     chance = random.Random(seed)
     log = a_log(chance)
     await runner.catch_up()  # makes the tables
@@ -91,12 +101,40 @@ async def test_every_period_is_what_the_log_says(models, runner, pool, seed):
             await page.flush(connection)
             rest = rest[size:]
     for _ in range(25):
-        zone, limit = chance.choice(ZONES), chance.choice([1, 3, 10])
+        zone, limit = chance.choice(ZONES), chance.choice(places)
         at = chance.choice(EDGES) + timedelta(minutes=30 * chance.randint(-1000, 1000))
         for period in ("all", "month", "week"):
             expected = brute_force(log, period, at, zone, limit)
             assert await shown(models, period, zone, at, limit) == expected, (zone, period, at)
     assert await shown(models, "all", "UTC", None, 10) == brute_force(log, "all", NOW, "UTC", 10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_tables_are_the_same_in_whatever_pages_the_log_came(runner, pool, seed, monkeypatch):
+    short_boards(monkeypatch)
+    chance = random.Random(seed)
+    log = a_log(chance)
+    tables = [table.in_build("leaderboard", 1) for table in Leaderboard().tables]
+    seen = []
+    for sizes in ([1], [300], [7, 30, 2]):
+        await runner.catch_up()
+        async with pool.acquire() as connection, connection.transaction():
+            rest = log
+            while rest:
+                size = chance.choice(sizes)
+                page = Leaderboard().page(1)
+                for event in rest[:size]:
+                    page.apply(event)
+                await page.flush(connection)
+                rest = rest[size:]
+            rows = {}
+            for table in tables:
+                found = await connection.fetch(f"DELETE FROM read_models.{table} RETURNING *")
+                rows[table] = sorted(map(tuple, found), key=repr)
+            seen.append(rows)
+    assert seen[0] == seen[1] == seen[2]
+    rewarded = any(logged.event.referred_user and logged.event.source == "referral" for logged in log)
+    assert bool(seen[0][tables[0]]) == rewarded
 
 
 async def test_rewards_of_real_purchases_count_and_an_earn_named_referral_does_not(models, runner, ledger, pool):

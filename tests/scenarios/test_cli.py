@@ -145,9 +145,16 @@ def test_doctor_for_people_puts_a_tick_or_a_cross_before_each_line(running):
 
 
 def test_status_lists_every_read_model(running):
-    models = json.loads(running.run("project", "status", "--json").stdout)["readModels"]
+    status = json.loads(running.run("project", "status", "--json").stdout)
+    assert set(status["liveEvents"]) == {"position", "lagEvents", "lagSeconds"}
+    models = status["readModels"]
     assert {model["name"] for model in models} >= {"points", "transactions", "audit_trail"}
     assert {model["state"] for model in models} == {"live"}
+
+
+def test_status_says_how_far_live_events_are_sent(running):
+    said = running.run("project", "status").stdout
+    assert "Live events are sent up to position" in said
 
 
 def test_migrate_has_nothing_left_to_do(running):

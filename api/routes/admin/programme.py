@@ -21,6 +21,7 @@ from api.security import ADMIN, ADMIN_OR_FINANCE
 from ledger.domain.programme import Level, Programme, ReplaceProgramme
 from ledger.errors import InvalidCommand, ReadModelBehind, StaleVersion
 from projections.programme import read_programme
+from projections.releveling import get_releveling
 
 PATH: Final = "/api/admin/programme"
 
@@ -68,7 +69,10 @@ def _command(body: ProgrammeBody, _params: PathParams, _call: Call) -> ReplacePr
         ADMIN_OR_FINANCE,
         Documented(
             summary="The programme in force",
-            description="Its ETag is what replacing it needs in If-Match; `0` while it is the default.",
+            description="Its ETag is what replacing it needs in If-Match; `0` while it is the default. "
+            "`meta.releveling` {programmeVersion, state, done, total, moved, startedAt, updatedAt}: after a change, how "
+            "many of the accounts have been looked at, and how many of them stood on another level; `state` is waiting, "
+            "running or done.",
             tag="admin",
             query=Freshness,
             answer=Programme,
@@ -86,7 +90,8 @@ async def programme(request: Request[Any, Any, Any]) -> Response[bytes]:
     await wait_for_log(call, query.min_position)
     now = await read_programme(call.resources.pool)
     headers = [(b"ledger-position", b"%d" % now.position), (b"etag", b'"%d"' % now.version)]
-    return success(call, "The programme.", now.programme, headers=headers).as_response()
+    meta = {"releveling": await get_releveling(call.resources.pool, now.version)}
+    return success(call, "The programme.", now.programme, headers=headers, meta=meta).as_response()
 
 
 REPLACE: Final = CommandRoute(
@@ -100,7 +105,9 @@ REPLACE: Final = CommandRoute(
     documented=Documented(
         summary="Replace the programme",
         description="All of it, from now on; what was decided under the one before stays. Reads show "
-        "changed levels at once; an account's level events follow with the next points it gets.",
+        "changed levels at once. Accounts that reach another level now are moved in the background, up one event a "
+        "level and down one event, within some seconds of the change for small ledgers; `meta.releveling` of the GET "
+        "says how far that is.",
         tag="admin",
         body=ProgrammeBody,
         needs_version=True,
