@@ -1,6 +1,6 @@
 """Pages of requests and answers that took place: play what docs/exchanges/*.toml says, write what was answered.
 
-    python docs/record.py            play every page against a ledger of its own, write docs/reference/<name>.md
+    python docs/record.py            play every page against a ledger of its own, write docs/<folder>/<name>.md
     python docs/record.py --check    only tell which pages were answered otherwise, and fail if one was
 
 A new page is a new file of exchanges, nothing else. What cannot be the same twice is shown in a fixed way, which each
@@ -29,7 +29,6 @@ from standardwebhooks import Webhook
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 EXCHANGES: Final = ROOT / "docs" / "exchanges"
-REFERENCE: Final = ROOT / "docs" / "reference"
 SECRET: Final = secrets.token_urlsafe(32)
 PROVIDER: Final = "acme"
 PROVIDER_SECRET: Final = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -54,7 +53,7 @@ HEADERS: Final = ("Location", "ETag", "Ledger-Position", "Idempotent-Replayed", 
 WIDTH: Final = 110
 
 _INSTANT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?Z")
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[a-z]{2,3}_[0-9a-f]{32}\b")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -85,8 +84,9 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
 
     title: str
     text: str
-    covers: list[str]
     exchange: list[Exchange]
+    covers: list[str] = []
+    folder: str = "reference"
 
 
 class Played(msgspec.Struct):
@@ -109,6 +109,11 @@ class _Text(str):
 def load(name: str) -> Page:
     """The page of that name."""
     return msgspec.convert(tomllib.loads((EXCHANGES / f"{name}.toml").read_text(encoding="utf-8")), Page)
+
+
+def file_of(name: str) -> Path:
+    """Where the page of that name lies."""
+    return ROOT / "docs" / load(name).folder / f"{name}.md"
 
 
 def names() -> list[str]:
@@ -216,6 +221,8 @@ class _Shown:
         head = self._fixed("\n".join(lines))
         if not answer.content:
             return head
+        if "json" not in answer.headers["Content-Type"]:
+            return f"{head}\n\n{self._fixed(_INSTANT.sub(self._instant, answer.text)).strip()}"
         value = _parsed(answer.text)
         known = {_put(value, where.split("."), instead) for where, instead in fixed.items()}
         return f"{head}\n\n{_laid_out(self._of(value, known))}"
@@ -242,7 +249,10 @@ class _Shown:
         return _instant(SHOWN_START + timedelta(days=round(distance / timedelta(days=1))))
 
     def _number(self, found: "re.Match[str]") -> str:
-        return self._numbered.setdefault(found[0], f"0198c0de-0000-7000-8000-{len(self._numbered) + 1:012}")
+        prefix, separator, _ = found[0].partition("_")
+        number = sum(before.startswith(f"{prefix}_") for before in self._numbered) + 1
+        shown = f"{prefix}_{number}" if separator else f"0198c0de-0000-7000-8000-{len(self._numbered) + 1:012}"
+        return self._numbered.setdefault(found[0], shown)
 
 
 def _instant(at: datetime) -> str:
@@ -300,14 +310,14 @@ def main() -> int:
                 text = render(page, play(page, running.url))
             finally:
                 running.stop()
-        file = REFERENCE / f"{name}.md"
+        file = file_of(name)
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv[1:]:
                 file.write_text(text, encoding="utf-8")
-                sys.stdout.write(f"docs/reference/{name}.md\n")
+                sys.stdout.write(f"{file.relative_to(ROOT)}\n")
     if "--check" in sys.argv[1:]:
-        sys.stderr.writelines(f"docs/reference/{name}.md was answered otherwise: make exchanges\n" for name in stale)
+        sys.stderr.writelines(f"{file_of(name).relative_to(ROOT)} was answered otherwise: make exchanges\n" for name in stale)
         return 1 if stale else 0
     return 0
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from ledger.domain import payment_events
 from ledger.domain.payment_events import ESCROW_STATES, PAYMENT_STATUSES, PaymentOpened
-from ledger.domain.purchases import (
-    STATUSES,
+from ledger.domain.purchase_events import (
     PurchaseDisputed,
     PurchaseDisputeDecided,
     PurchasePaymentOpened,
@@ -21,6 +20,7 @@ from ledger.domain.purchases import (
     PurchaseRegistered,
     PurchaseStatusChanged,
 )
+from ledger.domain.purchases import STATUSES
 from ledger.errors import CorruptionError
 from projections.keyed_rows import KeyedRows
 from projections.projection import Connection, LogEvent, Table, copy_rows, one_of

@@ -12,7 +12,8 @@ from ledger.domain.disputes import Dispute
 from ledger.domain.instructions import amount_of_held, reserve
 from ledger.domain.payment_events import Kind, PaymentDisputed, PaymentHoldLifted
 from ledger.domain.payments import Payment, fact, moved
-from ledger.domain.purchases import Purchase, PurchaseDisputed, PurchaseDisputeDecided
+from ledger.domain.purchase_events import PurchaseDisputed, PurchaseDisputeDecided
+from ledger.domain.purchases import Purchase
 from ledger.payment_errors import AmountNotAvailable
 from ledger.payment_views import DisputeView, dispute_view, instruction_view
 from ledger.use_cases.draft import Draft

@@ -9,7 +9,8 @@ from ledger import ids
 from ledger.decision import ClaimOnce, Decision, View
 from ledger.domain import instructions, payments
 from ledger.domain.payments import Payment
-from ledger.domain.purchases import Purchase, PurchasePaymentOpened
+from ledger.domain.purchase_events import PurchasePaymentOpened
+from ledger.domain.purchases import Purchase
 from ledger.payment_errors import TxHashUsed
 from ledger.payment_views import InstructionView, PaymentView, instruction_view, payment_view
 from ledger.use_cases.draft import Draft

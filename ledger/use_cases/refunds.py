@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ledger import ids
-from ledger.domain import disputes, purchases, reversals
+from ledger.domain import disputes, purchase_events, purchases, reversals
 from ledger.domain.account_events import PointsClawedBack
 from ledger.domain.payment_events import (
     Event,
@@ -65,7 +65,7 @@ def _reverse_points(draft: Draft, payment_id: str, payment: Payment, now: dateti
     draft.add(
         ids.purchase_stream(purchase_id),
         [
-            purchases.PurchasePointsReversed(
+            purchase_events.PurchasePointsReversed(
                 purchase_id,
                 purchase.buyer_id,
                 purchase.seller_id,

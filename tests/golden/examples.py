@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.domain import points, programme, purchases, referrals
+from ledger.domain import points, programme, purchase_events, purchases, referrals
 from ledger.domain.lots import Allocation, RestoredLot
 from ledger.store.codec import Actor, Metadata
 
@@ -52,9 +52,11 @@ EVENTS: Final[Mapping[str, msgspec.Struct]] = {
         "1.5", 200, None, 50, 5, 250, "Europe/Vienna", "reverse", "EUR", LEVELS
     ),
     "referral.code-created.v1": referrals.CodeCreated("ABCD2345", "u-1", AT),
-    "purchase.registered.v1": purchases.PurchaseRegistered("p-1", "u-1", "u-2", 1234, "USD", AT),
-    "purchase.points-redeemed.v1": purchases.PurchasePointsRedeemed("p-1", "u-1", "u-2", 42, 42, "USD", BACK_TO, AT),
-    "purchase.status-changed.v1": purchases.PurchaseStatusChanged(
+    "purchase.registered.v1": purchase_events.PurchaseRegistered("p-1", "u-1", "u-2", 1234, "USD", AT),
+    "purchase.points-redeemed.v1": purchase_events.PurchasePointsRedeemed(
+        "p-1", "u-1", "u-2", 42, 42, "USD", BACK_TO, AT
+    ),
+    "purchase.status-changed.v1": purchase_events.PurchaseStatusChanged(
         "p-1", "u-1", "u-2", "delivery", "cancelled", AT, "Lost", 0, 42
     ),
 }

@@ -13,7 +13,7 @@ import pytest
 from ledger import ids
 from ledger.domain import levels, points
 from ledger.domain.programme import Level
-from ledger.domain.purchases import PurchasePointsRedeemed, PurchaseStatusChanged
+from ledger.domain.purchase_events import PurchasePointsRedeemed, PurchaseStatusChanged
 from ledger.domain.referrals import CodeCreated
 from ledger.errors import LedgerError
 from ledger.new_codes import fresh_codes

@@ -13,7 +13,7 @@ from tests.scenarios.running_ledger import RunningLedger
 pytestmark = [pytest.mark.slow, pytest.mark.services]
 
 ROOT = Path(__file__).resolve().parents[2]
-TAGS = {"points", "members", "purchases"}
+TAGS = {"points", "members", "purchases", "payments", "disputes"}
 """Routes with these tags are for the platform's developers: none goes without an example."""
 
 
@@ -42,7 +42,7 @@ def page(request, tmp_path_factory):
 
 def test_every_exchange_is_answered_as_it_is_shown(page):
     name, read, played, _ = page
-    shown = (ROOT / "docs" / "reference" / f"{name}.md").read_text()
+    shown = RECORDER.file_of(name).read_text()
     assert RECORDER.render(read, played) == shown, "answered otherwise: run python docs/record.py"
 
 

@@ -7,13 +7,12 @@ import pytest
 from ledger import ids
 from ledger.domain import points
 from ledger.domain.programme import Programme
+from ledger.domain.purchase_events import PurchaseRegistered, PurchaseStatusChanged
 from ledger.domain.purchases import (
     STATUSES,
     TRANSITIONS,
     ChangePurchaseStatus,
     Purchase,
-    PurchaseRegistered,
-    PurchaseStatusChanged,
     RegisterPurchase,
     decide_register,
     decide_status,

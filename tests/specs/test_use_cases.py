@@ -10,7 +10,8 @@ from ledger import ids
 from ledger.domain import points
 from ledger.domain.points import MAX_POINTS
 from ledger.domain.programme import DEFAULT_PROGRAMME, Level, ReplaceProgramme
-from ledger.domain.purchases import ChangePurchaseStatus, PurchaseRegistered, PurchaseStatusChanged, RegisterPurchase
+from ledger.domain.purchase_events import PurchaseRegistered, PurchaseStatusChanged
+from ledger.domain.purchases import ChangePurchaseStatus, RegisterPurchase
 from ledger.domain.redemptions import RedeemPoints
 from ledger.domain.referrals import GenerateReferralCode
 from ledger.errors import (
