@@ -53,7 +53,10 @@ def settle_suspense(view: View, command: SettleSuspense, now: datetime) -> Decis
         payment: Payment = draft.read(ids.payment_stream(command.payment_id))
         origin: Payment = draft.read(ids.payment_stream(item.payment_id)) if item.payment_id else Payment()
         amount = suspense.amount_to_apply(command, item, payment, origin)
-        _apply(draft, command.suspense_id, item, command.payment_id, amount, now)
+        counted_as = _counted_as(command.suspense_id, item, amount)
+        if counted_as != item.tx_hash:
+            claims.append(tx_claim(counted_as))
+        _apply(draft, command, item, amount, counted_as, now)
     else:
         amount = item.rest_minor
     if item.payment_id:
@@ -70,26 +73,34 @@ def settle_suspense(view: View, command: SettleSuspense, now: datetime) -> Decis
     return Decision(200, answer, draft.writes, claims)
 
 
-def _apply(draft: Draft, suspense_id: str, item: SuspenseItem, payment_id: str, amount: int, now: datetime) -> None:
-    """Count it as if it had just come in. Whole, it keeps its transaction: the provider may yet name it there.
+def _counted_as(suspense_id: str, item: SuspenseItem, amount: int) -> str:
+    """The transaction it is counted as. Whole, it keeps its own: the provider may yet name it for that payment.
 
-    A part of a transaction does not: another part of it is counted elsewhere, and stays there.
+    A part of one does not, as the other part is counted elsewhere: it gets a name that is nobody else's.
     """
-    payment: Payment = draft.read(ids.payment_stream(payment_id))
-    whole = bool(item.tx_hash) and amount == item.amount_minor and item.reason not in (EXCESS, "OTHER_AMOUNT")
+    if item.tx_hash and amount == item.amount_minor and item.reason not in (EXCESS, "OTHER_AMOUNT"):
+        return item.tx_hash
+    return f"suspense:{suspense_id}:{item.rest_minor}"
+
+
+def _apply(
+    draft: Draft, command: SettleSuspense, item: SuspenseItem, amount: int, counted_as: str, now: datetime
+) -> None:
+    """Count it as if it had just come in."""
+    payment: Payment = draft.read(ids.payment_stream(command.payment_id))
     delivery = Delivery(
-        suspense_id,
+        command.suspense_id,
         item.provider,
-        suspense_id,
+        command.suspense_id,
         "payment.confirmed",
-        payment_id,
+        command.payment_id,
         amount,
         item.currency,
-        item.tx_hash if whole else f"suspense:{suspense_id}:{item.rest_minor}",
+        counted_as,
     )
     programme = draft.read(ids.PROGRAMME_STREAM)
-    events = deliveries.fund(delivery, payment, programme, now, from_suspense=suspense_id)
-    add_with_consequences(draft, payment_id, events, now)
+    events = deliveries.fund(delivery, payment, programme, now, from_suspense=command.suspense_id)
+    add_with_consequences(draft, command.payment_id, events, now)
 
 
 def _take_excess(draft: Draft, command: SettleSuspense, item: SuspenseItem, amount: int, now: datetime) -> None:

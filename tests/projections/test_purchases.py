@@ -139,7 +139,7 @@ async def test_rows_do_not_depend_on_where_pages_are_cut_and_verify_agrees(model
         for size in (1, 2, 3, 7, len(events)):
             await connection.execute("TRUNCATE read_models.rm_purchases_v1")
             for start in range(0, len(events), size):
-                page = PurchasesPage("read_models.rm_purchases_v1")
+                page = PurchasesPage("read_models.rm_purchases_v1", "read_models.rm_purchases_payments_v1")
                 for event in events[start : start + size]:
                     page.apply(event)
                 await page.flush(connection)

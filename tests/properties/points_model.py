@@ -18,6 +18,7 @@ TRANSACTION_SIGN = {
     points.PointsSpent: -1,
     points.PointsRestored: 1,
     points.PointsDeducted: -1,
+    points.PointsClawedBack: -1,
     points.PointsExpired: -1,
 }
 """Which way each event moves the balance; the others do not."""
@@ -54,7 +55,7 @@ class Model:
                 self.lots[self.version] = ModelLot(event.amount, event.expires_at)
                 self.began[self.version] = (event.amount, event.expires_at)
                 self.lifetime += event.amount
-            case points.PointsSpent() | points.PointsDeducted():
+            case points.PointsSpent() | points.PointsDeducted() | points.PointsClawedBack():
                 for part in event.allocation:
                     self._take(part.lot_id, part.amount)
             case points.PointsExpired():
