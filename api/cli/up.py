@@ -23,7 +23,7 @@ import msgspec
 
 from api.cli.terminal import Failed, json_option
 from api.cli.token import make_token
-from ledger.settings import Settings
+from ledger.settings import Settings, resolve_webhook_secrets
 from ledger.store.migrate import migrate
 from workers.local_stack import LocalStack, StackUrls, set_role_passwords
 from workers.supervise import ChildSpec, bind_sockets, run
@@ -45,6 +45,7 @@ class Ready(msgspec.Struct, frozen=True, rename="camel"):
     health: str
     database: str
     redis: str
+    webhooks: str
     tokens: dict[str, str]
 
 
@@ -131,6 +132,7 @@ def _announce(settings: Settings, urls: StackUrls, tokens: dict[str, str], start
         f"{base}/api/health",
         _shown(urls.api_url, settings.data_dir if urls.embedded_database else None),
         _shown(urls.redis_url, settings.data_dir if urls.embedded_redis else None),
+        _webhooks(settings),
         tokens,
     )
     text = msgspec.json.encode(ready) + b"\n" if as_json else _page(ready).encode()
@@ -173,6 +175,14 @@ def _shown(url: str, folder: object) -> str:
     return where if folder is None else f"{where} (embedded, data in {folder})"
 
 
+def _webhooks(settings: Settings) -> str:
+    """Whose deliveries are taken, and where the secret lies if it was made here."""
+    providers = ", ".join(sorted(resolve_webhook_secrets(settings)))
+    if settings.webhook_secrets or not providers:
+        return providers or "no provider is set up: WEBHOOK_SECRETS"
+    return f"provider {providers}, secret in {settings.data_dir / 'webhook_secret'}"
+
+
 def _page(ready: Ready) -> str:
     head = (
         f"The ledger is ready ({ready.ready_seconds} s)."
@@ -186,6 +196,7 @@ def _page(ready: Ready) -> str:
         f"  Health      {ready.health}",
         f"  PostgreSQL  {ready.database}",
         f"  Redis       {ready.redis}",
+        f"  Webhooks    {ready.webhooks}",
     ]
     if ready.tokens:
         lines += ["", "Development tokens, valid for a day (`ledger token --user U --role R` makes others):", ""]

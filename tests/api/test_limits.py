@@ -57,7 +57,7 @@ async def test_a_payment_request_counts_in_both_tiers(start: Any) -> None:
     api = await start(RATE_LIMIT_GLOBAL="4/12minutes", RATE_LIMIT_PAYMENT="2/12minutes", **PROXY)
     address = next(ADDRESSES)
     answers = [await get(api, address, "/api/payment/p1") for _ in range(3)]
-    assert [a.status_code for a in answers] == [404, 404, 429]
+    assert [a.status_code for a in answers] == [401, 401, 429]
     assert answers[0].headers["RateLimit-Policy"] == '"global";q=4;w=720, "payment";q=2;w=720'
     assert [(await get(api, address)).status_code for _ in range(2)] == [200, 429]
 

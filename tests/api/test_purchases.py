@@ -56,6 +56,10 @@ async def test_a_registered_purchase_is_pending_at_its_price(api: Any) -> None:
             "amountDue": money("12.30"),
             "pointsEarned": 0,
             "pointsSpent": 0,
+            "paymentStatus": "none",
+            "escrowState": "none",
+            "hold": False,
+            "version": 1,
         },
     )
     again = await register(api, purchase, buyer, seller, "12.3", key="register-once")

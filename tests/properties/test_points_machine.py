@@ -465,7 +465,8 @@ def test_an_account_under_any_commands_in_any_order(monkeypatch):
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     run_state_machine_as_test(seed(SEED)(PointsMachine), settings=limits)
-    assert PointsMachine.met >= set(points.TAGS.values()), (
+    # What refunds do is met in test_payments_machine.py.
+    assert PointsMachine.met >= set(points.TAGS.values()) - {points.PointsClawedBack}, (
         "a property over events that never happen proves nothing of them"
     )
     assert {"several chunks", "came back and went"} <= PointsMachine.met
