@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from api.fields import instant
+from api.queries import Freshness
 from projections.cuts import FIELD
 
 AsOf = Annotated[
@@ -22,6 +23,12 @@ AsOf = Annotated[
     ),
 ]
 _POSITION: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class History(Freshness, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The query of a read that can look back."""
+
+    as_of: AsOf | None = None
 
 
 def as_of(text: str | None) -> int | datetime | None:

@@ -87,15 +87,6 @@ Instant = Annotated[
         examples=["2026-01-31T12:00:00Z"],
     ),
 ]
-AsOf = Annotated[
-    str,
-    Meta(
-        max_length=40,
-        description="a position, or an ISO 8601 instant with offset, or a date, which means 00:00 UTC: what had been "
-        "recorded by then, that moment included",
-        examples=["2026-01-31T12:00:00Z"],
-    ),
-]
 Metadata = Annotated[
     dict[str, Any],
     Meta(description=f"a JSON object of at most {METADATA_BYTES} bytes", examples=[{"campaign": "spring"}]),
@@ -133,15 +124,6 @@ def instant(field: str, text: str) -> datetime:
 def optional_instant(field: str, text: str | None) -> datetime | None:
     """As `instant`; None stays None."""
     return None if text is None else instant(field, text)
-
-
-def as_of(text: str) -> datetime | int:
-    """A position where it is all digits, else an instant."""
-    if not (text.isascii() and text.isdigit()):
-        return instant("asOf", text)
-    if len(text) > 18:
-        raise InvalidCommand.field("asOf", "must be a position of at most 18 digits, or an instant.")
-    return int(text)
 
 
 def _checked_id(field: str, what: str) -> Callable[[str], str]:

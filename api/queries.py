@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from api.bodies import holds_control_character
 from api.call import Call
-from api.fields import AsOf, MinPosition
+from api.fields import MinPosition
 from api.problems import refusal_of
 from ledger.errors import InvalidCommand
 
@@ -28,12 +28,6 @@ class Freshness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     """The query of every read: wait until the read model has seen this position."""
 
     min_position: MinPosition = 0
-
-
-class History(Freshness, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The query of a read that can look back."""
-
-    as_of: AsOf | None = None
 
 
 class Paging(Freshness, frozen=True, forbid_unknown_fields=True, rename="camel"):

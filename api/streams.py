@@ -53,8 +53,13 @@ async def _pieces(
         yield bytes(piece)
 
 
-def enveloped(call: Call, message: str, view: Callable[[Any], Any]) -> Callable[[AsyncIterator[Any]], Pieces]:
-    """The envelope around a list of rows as `view` shows them, with their number as `meta.total` behind them."""
+def enveloped(
+    call: Call, message: str, view: Callable[[Any], Any], meta: Callable[[], dict[str, Any]] = dict
+) -> Callable[[AsyncIterator[Any]], Pieces]:
+    """The envelope around a list of rows as `view` shows them, with their number as `meta.total` behind them.
+
+    `meta` is asked last: for what is only known when all rows were seen.
+    """
 
     async def write(rows: AsyncIterator[Any]) -> Pieces:
         total = 0
@@ -63,7 +68,7 @@ def enveloped(call: Call, message: str, view: Callable[[Any], Any]) -> Callable[
         async for row in rows:
             yield (b"," if total else b"") + encode(view(row))
             total += 1
-        _, _, tail = success(call, message, [], meta={"total": total}).body.partition(b'"data":[]')
+        _, _, tail = success(call, message, [], meta={"total": total, **meta()}).body.partition(b'"data":[]')
         yield b"]" + tail
 
     return write

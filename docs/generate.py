@@ -223,6 +223,8 @@ def _shape(of: inspected.Type) -> str:
             return "{" + ", ".join(f"{field.encode_name}: {_shape(field.type)}" for field in fields) + "}"
         case inspected.VarTupleType(item_type=item) | inspected.ListType(item_type=item):
             return f"array of {_shape(item)}"
+        case inspected.LiteralType(values=words):
+            return " or ".join(f"`{word}`" for word in words)
         case _:
             return SHAPES[type(of)]
 

@@ -317,7 +317,9 @@ def main() -> int:
                 file.write_text(text, encoding="utf-8")
                 sys.stdout.write(f"{file.relative_to(ROOT)}\n")
     if "--check" in sys.argv[1:]:
-        sys.stderr.writelines(f"{file_of(name).relative_to(ROOT)} was answered otherwise: make exchanges\n" for name in stale)
+        sys.stderr.writelines(
+            f"{file_of(name).relative_to(ROOT)} was answered otherwise: make exchanges\n" for name in stale
+        )
         return 1 if stale else 0
     return 0
 

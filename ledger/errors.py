@@ -33,6 +33,7 @@
     │   ├── Overloaded
     │   ├── ReferralCodesTaken
     │   ├── StoreUnavailable
+    │   ├── JournalIncomplete
     │   └── ReadModelBehind
     └── CorruptionError           a broken invariant: never caught, it stops what it is doing
 
@@ -270,6 +271,12 @@ class StoreUnavailable(Unavailable):
     """The database does not answer."""
 
     code = "DATABASE_UNAVAILABLE"
+
+
+class JournalIncomplete(Unavailable):
+    """An event could not be posted to the journal yet. Nothing is handed out until its dead letter is dealt with."""
+
+    code = "JOURNAL_INCOMPLETE"
 
 
 class ReadModelBehind(Unavailable):

@@ -13,6 +13,7 @@ from ledger.decision import Answer, Decision, Origin, View
 from ledger.domain.dead_letters import ReplayDeadLetter, SkipDeadLetter
 from ledger.domain.deliveries import Delivery
 from ledger.domain.disputes import AddEvidence, AssignDispute, OpenDispute, ResolveDispute
+from ledger.domain.exports import RecordExport
 from ledger.domain.instructions import CancelInstruction, ConfirmInstruction, Instruct
 from ledger.domain.levels import RedecideLevels
 from ledger.domain.payments import CancelPayment, OpenPayment
@@ -32,7 +33,7 @@ from ledger.domain.referrals import GenerateReferralCode
 from ledger.domain.suspense import SettleSuspense
 from ledger.errors import LedgerError, StaleVersion
 from ledger.store.committer import Committer, Group, Work
-from ledger.use_cases import deliveries, disputes, members, payments, points, programme, purchases, suspense
+from ledger.use_cases import deliveries, disputes, exports, members, payments, points, programme, purchases, suspense
 from ledger.use_cases.deliveries import DeliveryAnswer
 from ledger.use_cases.members import MemberAnswer, ReferralCodeAnswer, RegisterMember
 from ledger.use_cases.points import ExpiryAnswer, LevelsAnswer, LockAnswer, TransactionAnswer
@@ -73,6 +74,7 @@ USE_CASES: Final[Mapping[type, Callable[[View, Any, datetime], Decision]]] = {
     AssignDispute: disputes.assign_dispute,
     AddEvidence: disputes.add_evidence,
     ResolveDispute: disputes.resolve_dispute,
+    RecordExport: exports.record_export,
 }
 
 
@@ -91,6 +93,8 @@ def subject_stream(command: Any) -> str:
             return ids.suspense_stream(command.suspense_id)
         case ReplayDeadLetter() | SkipDeadLetter():
             return ids.letter_stream(command.letter_id)
+        case RecordExport():
+            return ids.export_stream(command.export_id)
         case _:
             return ids.account_stream(command.user_id)
 

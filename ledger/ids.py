@@ -22,6 +22,7 @@ PAYMENT: Final = "payment"
 DISPUTE: Final = "dispute"
 SUSPENSE: Final = "suspense"
 LETTER: Final = "letter"
+EXPORT: Final = "export"
 
 
 def is_id(text: str) -> bool:
@@ -67,6 +68,11 @@ def suspense_stream(suspense_id: str) -> str:
 def letter_stream(letter_id: str) -> str:
     """The stream of a delivery that could not be true, `letter-<id>`."""
     return "letter-" + letter_id
+
+
+def export_stream(export_id: str) -> str:
+    """The stream of one export of the journal, `export-<id>`."""
+    return "export-" + export_id
 
 
 def category(stream: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from ledger.errors import ReadModelNotFound
 from projections.audit_trail import AuditTrail
 from projections.disputes import Disputes
+from projections.journal import Journal
 from projections.leaderboard import Leaderboard
 from projections.payments import Payments
 from projections.points import Points
@@ -31,6 +32,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Suspense(),
     WebhookLetters(),
     RoomEvents(),
+    Journal(),
 )
 
 

@@ -44,13 +44,18 @@ async def find_cut(connection: Connection, as_of: int | datetime | None, now: da
     if isinstance(as_of, datetime):
         if as_of > now:
             raise InvalidCommand.field(FIELD, "must not lie in the future.")
-        found = await connection.fetchval(_LAST_BY, as_of)
-        if found is None:
-            raise CorruptionError("an event is missing from the log")
-        return Cut(found, as_of)
+        return Cut(await last_position_by(connection, as_of), as_of)
     head = await connection.fetchval(_HEAD)
     if as_of is None:
         return Cut(head, now)
     if not 1 <= as_of <= head:
         raise InvalidCommand.field(FIELD, f"must be a position from 1 to {head}, the last one, or an instant.")
     return Cut(as_of, await connection.fetchval(_RECORDED, as_of))
+
+
+async def last_position_by(connection: Connection, at: datetime) -> int:
+    """Position of the last event recorded at that instant or before it; 0 if there is none."""
+    found: int | None = await connection.fetchval(_LAST_BY, at)
+    if found is None:
+        raise CorruptionError("an event is missing from the log")
+    return found

@@ -194,7 +194,7 @@ class DisputeUpdated(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     note: str | UnsetType = UNSET
     to_buyer: MoneyText | UnsetType = UNSET
     to_seller: MoneyText | UnsetType = UNSET
-    instructions: tuple[str, ...] = ()
+    instructions: list[str] = []
 
 
 def _dispute(event: Any, **said: Any) -> DisputeUpdated:
@@ -233,7 +233,7 @@ def _resolved(logged: LogEvent) -> DisputeUpdated:
         note=event.note,
         to_buyer=money_text(event.to_buyer_minor, event.currency),
         to_seller=money_text(event.to_seller_minor, event.currency),
-        instructions=event.instructions,
+        instructions=[*event.instructions],
     )
 
 

@@ -98,7 +98,7 @@ async def read_positions(connection: Connection, positions: list[int]) -> LogPag
 
 
 def _columns(metadata: bool) -> str:
-    return _COLUMNS + ", metadata" if metadata else _COLUMNS + ", ''::bytea"
+    return _COLUMNS + (", metadata, hash" if metadata else ", ''::bytea, ''::bytea")
 
 
 async def _page(after: int, up_to: int, rows: list[Any]) -> LogPage:
@@ -106,12 +106,12 @@ async def _page(after: int, up_to: int, rows: list[Any]) -> LogPage:
     events = []
     undecodable = False
     for start in range(0, len(rows), _SLICE):
-        for position, stream, version, kind, recorded_at, data, metadata in rows[start : start + _SLICE]:
+        for position, stream, version, kind, recorded_at, data, metadata, hash_ in rows[start : start + _SLICE]:
             try:
                 event = decode(kind, data)
             except CorruptionError as error:  # one event that cannot be read parks its stream; the others go on
                 event = Undecodable(error)
                 undecodable = True
-            events.append(LogEvent(position, stream, version, kind, recorded_at, event, metadata))
+            events.append(LogEvent(position, stream, version, kind, recorded_at, event, metadata, hash_))
         await asyncio.sleep(0)
     return LogPage(after, up_to, events, undecodable)

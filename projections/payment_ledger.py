@@ -17,7 +17,7 @@ from ledger.money import MoneyText, money_text
 from ledger.payment_errors import PaymentNotFound
 from ledger.payment_views import BucketsView, PaymentView, buckets_view, instructions_view, payment_view
 from ledger.store.codec import Actor, decode_metadata
-from projections.history import AsOf, Folded, fold_stream
+from projections.history import AsOf, Folded, fold_stream, position_as_of
 from projections.payments import check_party
 from projections.projection import LogEvent, Pool
 from projections.read_models import Answer
@@ -53,32 +53,36 @@ class PaymentLedger(msgspec.Struct, frozen=True):
     entries: list[EntryView]
 
 
-async def get_payment_as_of(pool: Pool, payment_id: str, as_of: AsOf, party: str | None = None) -> Answer[PaymentView]:
+async def get_payment_as_of(
+    pool: Pool, payment_id: str, as_of: AsOf, now: datetime, party: str | None = None
+) -> Answer[PaymentView]:
     """The payment as it was, with its instructions. `PaymentNotFound` also where it was not opened yet."""
-    found = await _folded(pool, payment_id, as_of, party)
+    up_to = await position_as_of(pool, as_of, now)
+    found = await _folded(pool, payment_id, up_to, party)
     shown = payment_view(payment_id, found.state, found.version, found.created_at, found.updated_at)
     shown = msgspec.structs.replace(shown, instructions=instructions_view(payment_id, found.state))
-    return Answer(shown, found.position, found.version)
+    return Answer(shown, up_to, found.version)
 
 
 async def get_payment_ledger(
-    pool: Pool, payment_id: str, as_of: AsOf = None, party: str | None = None
+    pool: Pool, payment_id: str, as_of: AsOf, now: datetime, party: str | None = None
 ) -> Answer[PaymentLedger]:
     """Its ledger. What came beyond the amount due and went back is an entry too: it left this payment's suspense."""
-    found = await _folded(pool, payment_id, as_of, party, metadata=True)
+    up_to = await position_as_of(pool, as_of, now)
+    found = await _folded(pool, payment_id, up_to, party, metadata=True)
     currency = found.state.currency
     logged = [*found.events]
     for event in found.events:
         if isinstance(event.event, PaymentFunded) and event.event.suspense_id:
-            excess = await fold_stream(pool, ids.suspense_stream(event.event.suspense_id), as_of, metadata=True)
+            excess = await fold_stream(pool, ids.suspense_stream(event.event.suspense_id), up_to, metadata=True)
             logged += [one for one in excess.events if isinstance(one.event, SuspenseSettled)]
     entries = [_entry(one, currency) for one in sorted(logged, key=_position)]
     ledger = PaymentLedger(buckets_view(found.state.standing, currency), entries)
-    return Answer(ledger, found.position, found.version)
+    return Answer(ledger, up_to, found.version)
 
 
-async def _folded(pool: Pool, payment_id: str, as_of: AsOf, party: str | None, *, metadata: bool = False) -> Folded:
-    found = await fold_stream(pool, ids.payment_stream(payment_id), as_of, metadata=metadata)
+async def _folded(pool: Pool, payment_id: str, up_to: int, party: str | None, *, metadata: bool = False) -> Folded:
+    found = await fold_stream(pool, ids.payment_stream(payment_id), up_to, metadata=metadata)
     if found.first is not None:
         check_party(payment_id, party, found.first.buyer_id, found.first.seller_id)
     if not found.version:

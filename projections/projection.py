@@ -25,7 +25,7 @@ SCHEMA: Final = "read_models"
 
 
 class LogEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event of the log, decoded once for all projections. `metadata` is empty where nobody asked for it."""
+    """One event of the log, decoded once for all projections. `metadata` and `hash` are empty where nobody asked."""
 
     position: int
     stream: str
@@ -34,6 +34,7 @@ class LogEvent(msgspec.Struct, frozen=True, gc=False):
     recorded_at: datetime
     event: Any
     metadata: bytes
+    hash: bytes = b""
 
 
 class Undecodable(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from ledger.errors import NotYourPurchase, PurchaseNotFound
 from ledger.money import MoneyText, money_text
 from projections.audit_trail import COUNTED_AT_MOST
 from projections.cursor import Slice, SortOrder, cursor_after, position_of
-from projections.history import AsOf, fold_stream
+from projections.history import AsOf, fold_stream, position_as_of
 from projections.projection import Page, Table, table_names
 from projections.purchases_page import PAYMENTS, PURCHASES, PurchasesPage
 from projections.read_models import Answer, ReadModels
@@ -93,10 +93,11 @@ async def get_purchase(
 
 
 async def get_purchase_as_of(
-    models: ReadModels, purchase_id: str, as_of: AsOf, party: str | None = None
+    models: ReadModels, purchase_id: str, as_of: AsOf, now: datetime, party: str | None = None
 ) -> Answer[PurchaseView]:
     """The purchase and its payment as they were, from the log. `PurchaseNotFound` also where it was not there yet."""
-    found = await fold_stream(models.pool, ids.purchase_stream(purchase_id), as_of)
+    up_to = await position_as_of(models.pool, as_of, now)
+    found = await fold_stream(models.pool, ids.purchase_stream(purchase_id), up_to)
     if found.first is not None and party is not None and party not in (found.first.buyer_id, found.first.seller_id):
         raise NotYourPurchase(f"Purchase {purchase_id} is not yours.")
     if not found.version:
@@ -106,7 +107,7 @@ async def get_purchase_as_of(
     updated_at = found.updated_at
     payment_status = escrow_state = "none"
     if purchase.payment_id:
-        paid = await fold_stream(models.pool, ids.payment_stream(purchase.payment_id), as_of)
+        paid = await fold_stream(models.pool, ids.payment_stream(purchase.payment_id), up_to)
         payment_status, escrow_state = paid.state.standing.status, paid.state.standing.escrow_state
         if paid.version:
             updated_at = max(updated_at, paid.updated_at)
@@ -121,7 +122,7 @@ async def get_purchase_as_of(
             "changed_at": updated_at,
         }
     )
-    return Answer(view, found.position, found.version)
+    return Answer(view, up_to, found.version)
 
 
 async def list_purchases(

@@ -5,7 +5,7 @@ says so and is repeated. Imports `ledger` and asyncpg only. Read next: `points.p
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from ledger.errors import ReadModelBehind
-from projections.projection import Pool, Projection, table_names
+from projections.projection import Connection, Pool, Projection, table_names
 
 STREAMED_AT_ONCE: Final = 500
 """Rows of a stream that are in memory at a time."""
@@ -71,6 +71,15 @@ class Stream(msgspec.Struct, frozen=True):
     position: int
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """One moment of a read model: its tables by part, as query templates name them, and how far it is."""
+
+    connection: Connection
+    tables: Mapping[str, str]
+    build: int
+    position: int
+
+
 class ReadModels:
     """Reads from whatever build is active. One per process."""
 
@@ -111,6 +120,13 @@ class ReadModels:
 
         Holds a connection, and what it sees, until the block ends. `query` and refusal as in `read`.
         """
+        async with self.snapshot(projection, min_position=min_position) as seen:
+            text = query.format_map(seen.tables)
+            yield Stream(seen.connection.cursor(text, *args, prefetch=STREAMED_AT_ONCE), seen.position)
+
+    @asynccontextmanager
+    async def snapshot(self, projection: Projection, *, min_position: int = 0) -> AsyncIterator[Snapshot]:
+        """A connection that sees the read model as it is now until the block ends, whatever is written or rebuilt."""
         await self.read(projection, "SELECT 1 WHERE false", min_position=min_position)
         async with (
             self.pool.acquire() as connection,
@@ -119,8 +135,7 @@ class ReadModels:
             build = await connection.fetchrow(_active(projection))
             if build is None:
                 raise ReadModelBehind(f"The read model {projection.name} has no build yet.")
-            text = query.format_map(table_names(projection, build["build"]))
-            yield Stream(connection.cursor(text, *args, prefetch=STREAMED_AT_ONCE), build["position"])
+            yield Snapshot(connection, table_names(projection, build["build"]), build["build"], build["position"])
 
     async def _read_once(self, projection: Projection, query: str, args: tuple[Any, ...], stream: str) -> Rows | None:
         """None: there is no build, or another one became active while we asked for this one."""

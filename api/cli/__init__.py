@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "migrate": "Bring the database to this version's schema.",
     "token": "Print a signed token, and nothing else.",
     "doctor": "Check what the ledger stands on: each line a tick, or what to do.",
+    "export": "Write the journal to a file, for finance.",
     "import": "Append a CSV file of earned points or opening balances.",
 }
 """Name → what `ledger --help` says of it. The command itself is `command` in the module of that name."""

@@ -10,12 +10,13 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from api import payment_examples as examples
-from api.call import Call, call_of
+from api.as_of import History, as_of
+from api.call import Call, call_of, utc_now
 from api.documented import Documented, opened_to
 from api.envelope import Pagination
-from api.fields import Instant, as_of, checked_payment_id
+from api.fields import Instant, checked_payment_id
 from api.fields import optional_instant as optional
-from api.queries import Cursor, Freshness, History, read_query
+from api.queries import Cursor, Freshness, read_query
 from api.reads import list_response, read_response, wait_for_log
 from api.security import SIGNED_IN, party_of
 from ledger.domain.payment_events import EscrowState, PaymentStatus
@@ -159,7 +160,8 @@ async def payment(request: Request[Any, Any, Any], payment_id: FromPath[str]) ->
         answer = await get_payment(models, checked, party_of(call), min_position=query.min_position)
     else:
         await wait_for_log(call, query.min_position)
-        answer = await get_payment_as_of(call.resources.pool, checked, as_of(query.as_of), party_of(call))
+        then = as_of(query.as_of)
+        answer = await get_payment_as_of(call.resources.pool, checked, then, utc_now(), party_of(call))
     return read_response(call, "The payment.", answer)
 
 
@@ -186,9 +188,9 @@ async def payment_ledger(request: Request[Any, Any, Any], payment_id: FromPath[s
     call = call_of(request)
     query = read_query(call, History)
     checked = checked_payment_id(payment_id)
-    until = None if query.as_of is None else as_of(query.as_of)
     await wait_for_log(call, query.min_position)
-    answer = await get_payment_ledger(call.resources.pool, checked, until, party_of(call))
+    then = as_of(query.as_of)
+    answer = await get_payment_ledger(call.resources.pool, checked, then, utc_now(), party_of(call))
     return read_response(call, "The payment's ledger.", answer)
 
 

@@ -9,11 +9,12 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from api import examples
-from api.call import call_of
+from api.as_of import History, as_of
+from api.call import call_of, utc_now
 from api.documented import Documented, opened_to
 from api.envelope import Pagination
-from api.fields import as_of, checked_purchase_id
-from api.queries import Cursor, History, read_query
+from api.fields import checked_purchase_id
+from api.queries import Cursor, read_query
 from api.reads import list_response, read_response, wait_for_log
 from api.security import SIGNED_IN, party_of
 from ledger.errors import InvalidCommand, NotYourPurchase, PurchaseNotFound, ReadModelBehind
@@ -85,7 +86,7 @@ async def purchase(request: Request[Any, Any, Any], purchase_request_id: FromPat
         answer = await get_purchase(models, purchase_id, party_of(call), min_position=query.min_position)
     else:
         await wait_for_log(call, query.min_position)
-        answer = await get_purchase_as_of(models, purchase_id, as_of(query.as_of), party_of(call))
+        answer = await get_purchase_as_of(models, purchase_id, as_of(query.as_of), utc_now(), party_of(call))
     return read_response(call, "The purchase.", answer)
 
 

@@ -14,6 +14,7 @@ from ledger.domain import (
     dead_letters,
     dispute_events,
     disputes,
+    exports,
     payment_events,
     payments,
     points,
@@ -34,6 +35,7 @@ TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {
     **dispute_events.TAGS,
     **suspense.TAGS,
     **dead_letters.TAGS,
+    **exports.TAGS,
 }
 UPCASTERS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {}
 """Old tag → (new tag, what turns the old raw dict into the new one). Applied until the tag is current."""
@@ -157,6 +159,13 @@ CATEGORIES: Final[Mapping[str, Category]] = {
         _unchanged,
         1,
         msgspec.json.Decoder(dead_letters.DeadLetter).decode,
+    ),
+    ids.EXPORT: Category(
+        exports.Export,
+        exports.evolve,
+        _unchanged,
+        1,
+        msgspec.json.Decoder(exports.Export).decode,
     ),
 }
 

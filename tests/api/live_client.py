@@ -11,7 +11,7 @@ import socketio
 from workers.live_events import LiveEvents, Publisher, RedisPublisher
 
 PATIENCE_SECONDS = 15
-EVENTS = ("points-updated", "level-up", "purchase-updated")
+EVENTS = ("points-updated", "level-up", "purchase-updated", "payment-updated", "dispute-updated")
 
 
 class Listener:

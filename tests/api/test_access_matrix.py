@@ -77,6 +77,9 @@ MATRIX: dict[tuple[str, str], Any] = {
     ("GET", "/api/admin/events"): BACK_OFFICE,
     ("GET", "/api/admin/events/{position}"): BACK_OFFICE,
     ("GET", "/api/admin/read-models"): {"admin", "finance"},
+    ("GET", "/api/ledger/export"): {"admin", "finance"},
+    ("GET", "/api/ledger/balances"): {"admin", "finance"},
+    ("GET", "/api/ledger/statement"): {"admin", "finance"},
 }
 
 

@@ -59,7 +59,7 @@ def _assigned_code(statement: ast.stmt) -> list[str]:
     match statement:
         case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
             return [code]
-        case ast.AnnAssign(target=ast.Name(id="code"), value=ast.Constant(value=str(code))):
+        case ast.AnnAssign(target=ast.Name(id="code"), value=ast.Constant(value=str(code))) if code:
             return [code]
         case _:
             return []

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.domain import points, programme, purchase_events, purchases, referrals
+from ledger.domain import exports, points, programme, purchase_events, purchases, referrals
 from ledger.domain.lots import Allocation, RestoredLot
 from ledger.store.codec import Actor, Metadata
+from tests.golden import payment_examples
 
 AT: Final = datetime(2026, 3, 1, 12, 30, 45, 123456, tzinfo=UTC)
 UNTIL: Final = datetime(2027, 3, 1, 12, 30, 45, 123456, tzinfo=UTC)
@@ -59,6 +60,9 @@ EVENTS: Final[Mapping[str, msgspec.Struct]] = {
     "purchase.status-changed.v1": purchase_events.PurchaseStatusChanged(
         "p-1", "u-1", "u-2", "delivery", "cancelled", AT, "Lost", 0, 42
     ),
+    "points.clawed-back.v1": points.PointsClawedBack("u-1", 42, 50, "p-1", AT, OF_LOTS, 100, "p-1"),
+    **payment_examples.EVENTS,
+    "ledger.exported.v1": exports.LedgerExported("exp-1", "csv", 42, AT, "member", "PTS", AT, UNTIL),
 }
 
 METADATA: Final[Mapping[str, Metadata]] = {
@@ -93,6 +97,10 @@ STATES: Final[Mapping[str, msgspec.Struct]] = {
         levels=(programme.Level("new", 1, 0, ("Perk",), "icon", "#000000", False),)
     ),
     "state.code.1": referrals.ReferralCode("u-1"),
-    "state.purchase.1": purchases.Purchase("active", "u-1", "u-2", 1234, "USD", 42, 42, 0, BACK_TO),
+    "state.purchase.2": purchases.Purchase(
+        "completed", "u-1", "u-2", 1234, "USD", 42, 42, 11, BACK_TO, "pay-1", "d-1", 84, 12, 1, 5, 100
+    ),
+    **payment_examples.STATES,
+    "state.export.1": exports.Export("csv", 42),
 }
 """`state.<category>.<schema>`: what a snapshot holds. A changed shape needs a new `schema` in its category."""

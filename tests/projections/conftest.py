@@ -20,6 +20,7 @@ from projections.points import Points
 from projections.read_models import ReadModels
 from projections.runner import Runner
 from projections.transactions import Transactions
+from tests.projections.payment_histories import EVERYTHING, MODELS, History
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -109,3 +110,19 @@ def append_raw(database_url: str) -> Callable[..., Awaitable[int]]:
             await connection.close()
 
     return append
+
+
+@pytest.fixture
+async def history(request: pytest.FixtureRequest, ledger: Ledger, pool: asyncpg.Pool) -> History:
+    """Payments, disputes and all that, of a seed; every kind of step has happened, and the read models know."""
+    seed = getattr(request, "param", 1)
+    history = History(ledger, seed)
+    runner = Runner(pool, MODELS)
+    await history.begin()
+    for rounds in range(40):
+        await history.run(60)
+        await runner.catch_up()  # pages end anywhere
+        if rounds > 6 and history.done == EVERYTHING:
+            break
+    assert history.done == EVERYTHING, seed
+    return history

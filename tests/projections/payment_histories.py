@@ -16,10 +16,17 @@ from ledger.domain.suspense import SettleSuspense
 from ledger.errors import LedgerError
 from ledger.money import Money
 from ledger.store import codec
+from projections.catalogue import PROJECTIONS
 from projections.log import head_of, read_page
 
 MEMBERS = ("ann", "sue", "eve")
 PRICES = ((10_000, "USD"), (7, "JPY"), (2_500_000, "USDT"))
+KEPT = ("payments", "disputes", "suspense", "webhook_letters", "purchases", "room_events")
+MODELS = [projection for projection in PROJECTIONS if projection.name in KEPT]
+EVERYTHING = {
+    "purchase", "redeem", "pay", "give_up", "deliver", "instruct", "settle", "dispute", "evidence", "resolve", "advance",
+    "suspense", "letter",
+}  # fmt: skip
 DELIVERIES = (
     *("payment.confirmed",) * 4, "payment.completed", "payment.partial", "payment.processing", "payment.failed",
     "payment.chargeback",

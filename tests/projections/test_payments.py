@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -16,49 +17,22 @@ from ledger.errors import InvalidCommand
 from ledger.money import Money, money_text
 from ledger.payment_errors import DisputeNotFound, NotYourDispute, NotYourPayment, PaymentNotFound
 from ledger.payment_views import BUCKET_FIELDS, dispute_view, instruction_view, instructions_view, payment_view
-from projections.catalogue import PROJECTIONS
 from projections.dead_letter_list import list_letters
 from projections.disputes import get_dispute, list_disputes
-from projections.live_events import messages_of
-from projections.log import read_page
 from projections.payment_export import COLUMNS, csv_of, stream_payments
 from projections.payment_ledger import get_payment_as_of, get_payment_ledger
 from projections.payment_scope import PaymentScope
 from projections.payment_stats import StatusTotals, check_complete, get_payment_stats
 from projections.payments import get_payment, list_payments, view_of
-from projections.projection import table_names
 from projections.purchases import get_purchase, get_purchase_as_of
-from projections.room_events import events_of_room
 from projections.runner import Runner
 from projections.suspense import list_suspense
 from projections.verify import verify
-from tests.projections.payment_histories import MEMBERS, Folded, History, folded
-
-KEPT = ("payments", "disputes", "suspense", "webhook_letters", "purchases", "room_events")
-EVERYTHING = {
-    "purchase", "redeem", "pay", "give_up", "deliver", "instruct", "settle", "dispute", "evidence", "resolve", "advance",
-    "suspense", "letter",
-}  # fmt: skip
-MODELS = [projection for projection in PROJECTIONS if projection.name in KEPT]
+from tests.projections.payment_histories import MEMBERS, MODELS, Folded, folded
 
 
-@pytest.fixture
-async def runner(pool):
-    return Runner(pool, MODELS)
-
-
-@pytest.fixture
-async def history(request, ledger, runner):
-    seed = getattr(request, "param", 1)
-    history = History(ledger, seed)
-    await history.begin()
-    for rounds in range(40):
-        await history.run(60)
-        await runner.catch_up()  # pages end anywhere
-        if rounds > 6 and history.done == EVERYTHING:
-            break
-    assert history.done == EVERYTHING, seed
-    return history
+def now():
+    return datetime.now(UTC)
 
 
 def shown(log: Folded, payment_id, *, full=False):
@@ -130,13 +104,15 @@ async def test_a_purchase_shows_what_its_own_events_and_those_of_its_payment_say
         assert (view.status, view.points_earned, view.points_spent) == (
             state.status, state.points_earned, state.points_spent
         )  # fmt: skip
-        assert view == (await get_purchase_as_of(models, purchase_id, 10**9)).value
+        assert view == (await get_purchase_as_of(models, purchase_id, None, now())).value
         seen[view.payment_status] += 1
     assert len(seen) > 3
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_what_is_told_late_of_an_earlier_payment_is_not_the_purchases(models, ledger, runner, at_once):
+async def test_what_is_told_late_of_an_earlier_payment_is_not_the_purchases(models, ledger, pool, at_once):
+    runner = Runner(pool, MODELS)
+
     async def happens(command):
         await ledger(command)
         if not at_once:
@@ -231,17 +207,19 @@ async def test_a_payment_as_of_then_is_what_it_was_and_its_entries_add_up_to_its
     for payment_id in list(log.of("payment"))[:12]:
         logged = log.logged[ids.payment_stream(payment_id)]
         for number, event in enumerate(logged, 1):
-            then = (await get_payment_as_of(pool, payment_id, event.position)).value
+            then = (await get_payment_as_of(pool, payment_id, event.position, now())).value
             assert (then.status, then.escrow_state, then.version) == (
                 event.event.after.status, event.event.after.escrow_state, number
             )  # fmt: skip
-            at = (await get_payment_as_of(pool, payment_id, event.recorded_at)).value
+            at = (await get_payment_as_of(pool, payment_id, event.recorded_at, now())).value
             assert at.version == sum(one.recorded_at <= event.recorded_at for one in logged)
-            assert (await get_payment_ledger(pool, payment_id, event.position)).value.buckets == then.buckets
+            assert (await get_payment_ledger(pool, payment_id, event.position, now())).value.buckets == then.buckets
         with pytest.raises(PaymentNotFound):
-            await get_payment_as_of(pool, payment_id, logged[0].position - 1)
-        assert (await get_payment_as_of(pool, payment_id, None)).value == (await get_payment(models, payment_id)).value
-        ledger = (await get_payment_ledger(pool, payment_id)).value
+            await get_payment_as_of(pool, payment_id, logged[0].position - 1, now())
+        assert (await get_payment_as_of(pool, payment_id, None, now())).value == (
+            await get_payment(models, payment_id)
+        ).value
+        ledger = (await get_payment_ledger(pool, payment_id, None, now())).value
         assert [entry.position for entry in ledger.entries] == sorted(entry.position for entry in ledger.entries)
         accounts = Counter()
         for entry in ledger.entries:
@@ -264,8 +242,8 @@ async def test_only_its_parties_are_shown_a_payment_or_a_dispute(pool, models, h
         (other,) = {*MEMBERS} - {state.buyer_id, state.seller_id}
         for read in (
             get_payment(models, payment_id, other),
-            get_payment_as_of(pool, payment_id, 1, other),
-            get_payment_ledger(pool, payment_id, None, other),
+            get_payment_as_of(pool, payment_id, 1, now(), other),
+            get_payment_ledger(pool, payment_id, None, now(), other),
         ):
             with pytest.raises(NotYourPayment):
                 await read
@@ -291,65 +269,6 @@ async def test_only_its_parties_are_shown_a_payment_or_a_dispute(pool, models, h
         await get_dispute(models, "none-such")
     with pytest.raises(InvalidCommand):
         await list_payments(models, PaymentScope(), after="nonsense")
-
-
-async def test_rows_do_not_depend_on_where_pages_are_cut(history, pool):
-    async with pool.acquire() as connection:
-        events = (await read_page(connection, 0, 100_000, metadata=False)).events
-        for projection in MODELS:
-            tables = table_names(projection, 1)
-            before = {
-                table: await connection.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables.values()
-            }
-            assert all(before.values()), "every table holds something"
-            for size in (1, 7, len(events)):
-                for table in tables.values():
-                    await connection.execute(f"TRUNCATE {table}")
-                for start in range(0, len(events), size):
-                    page = projection.page(1)
-                    for event in events[start : start + size]:
-                        page.apply(event)
-                    await page.flush(connection)
-                for table in tables.values():
-                    assert await connection.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") == before[table], size
-
-
-async def test_a_sample_of_streams_is_verified_by_itself(history, pool):
-    log = await folded(pool)
-    streams = [stream for stream in log.states if ids.category(stream) in ("payment", "purchase", "dispute")][::5]
-    damaged = next(stream for stream in streams if ids.category(stream) == "payment")
-    payment_id = ids.stream_subject(damaged)
-    await pool.execute("UPDATE read_models.rm_payments_v1 SET held = held + 1 WHERE payment_id = $1", payment_id)
-    found = [difference for model in MODELS async for difference in verify(pool, model, streams)]
-    assert [(one.table, one.key, one.column) for one in found] == [
-        ("rm_payments_v1", {"payment_id": payment_id}, "held")
-    ]
-    assert found[0].position == log.logged[damaged][-1].position
-
-
-async def test_whoever_comes_back_is_told_what_their_room_missed(history, models, pool, runner):
-    log = await folded(pool)
-    head = log.events[-1].position
-    some_purchase = next(iter(log.of("dispute").values())).purchase_request_id
-    rooms = [("buyer", "ann"), ("seller", "sue"), ("request", some_purchase), ("buyer", "nobody")]
-    for behind in (False, True):
-        if behind:  # the read model stands still while the log goes on: the rest comes from the log's end
-            await history.run(40)
-            log = await folded(pool)
-            head = log.events[-1].position
-        for kind, id_ in rooms:
-            for after in (0, head // 2, head - 5, head):
-                wanted = [
-                    event.position
-                    for event in log.events
-                    if after < event.position and any(f"{kind}-{id_}" in told.rooms for told in messages_of(event))
-                ]
-                found = await events_of_room(models, kind, id_, after, head, 10_000)
-                assert [event.position for event in found] == wanted
-                if wanted:
-                    assert await events_of_room(models, kind, id_, after, head, len(wanted) - 1) is None
-                    up_to = wanted[0]
-                    assert [one.position for one in await events_of_room(models, kind, id_, after, up_to, 9)] == [up_to]
 
 
 def test_a_status_that_is_counted_nowhere_stops_the_start():

@@ -25,7 +25,7 @@ def running(tmp_path_factory) -> Iterator[RunningLedger]:
 def test_help_names_every_command():
     answer = ledger("--help")
     assert answer.returncode == 0
-    for name in ("up", "serve", "work", "project", "programme", "migrate", "token", "doctor", "import"):
+    for name in ("up", "serve", "work", "project", "programme", "migrate", "token", "doctor", "export", "import"):
         assert f"\n  {name} " in answer.stdout
 
 
