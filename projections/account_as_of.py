@@ -14,6 +14,7 @@ from msgspec import structs
 from ledger import ids
 from ledger.domain import points
 from ledger.domain.account import PointsAccount, available, evolve
+from ledger.domain.account_events import PointsClawedBack
 from ledger.domain.lots import Lot, overdue_lots
 from ledger.domain.points import (
     PointsDeducted,
@@ -47,6 +48,7 @@ _SIGNS: Final[dict[type, int]] = {
     PointsRestored: 1,
     PointsSpent: -1,
     PointsDeducted: -1,
+    PointsClawedBack: -1,
     PointsExpired: -1,
 }
 
@@ -156,7 +158,7 @@ async def _state_at(
 def _note(book: "_Book", logged: LogEvent) -> None:
     """What the event changed, by its amount: not by the balance it says it led to, which is what is to be explained."""
     sign = _SIGNS.get(type(logged.event))
-    if sign is not None:
+    if sign is not None and logged.event.amount:
         book.add(logged.position, logged.type, sign * logged.event.amount)
 
 

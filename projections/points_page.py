@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from ledger.domain import points
+from ledger.domain.account_events import PointsClawedBack
 from ledger.errors import CorruptionError
 from projections.projection import Connection, LogEvent, Table, copy_rows
 
@@ -148,8 +149,8 @@ class PointsPage:
         amount = event.amount
         self._lots[user_id, version] = [user_id, version, amount, amount, event.expires_at, position]
 
-    def spend(self, log: LogEvent, event: points.PointsSpent | points.PointsDeducted) -> None:
-        """Taken from these lots."""
+    def spend(self, log: LogEvent, event: points.PointsSpent | points.PointsDeducted | PointsClawedBack) -> None:
+        """Taken from these lots; from none, where there was nothing to be taken back."""
         self._account(log, event.user_id)[_BALANCE] = event.balance
         for part in event.allocation:
             self._take(event.user_id, part.lot_id, part.amount, log.position)
@@ -252,6 +253,7 @@ _FOLDS: Final[dict[type, Callable[[PointsPage, LogEvent, Any], None]]] = {
     points.PointsGranted: PointsPage.add_lot,
     points.PointsSpent: PointsPage.spend,
     points.PointsDeducted: PointsPage.spend,
+    PointsClawedBack: PointsPage.spend,
     points.PointsExpired: PointsPage.expire,
     points.PointsRestored: PointsPage.restore,
     points.LevelCrossed: PointsPage.cross_level,

@@ -132,10 +132,10 @@ class ReadModels:
             self.pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            build = await connection.fetchrow(_active(projection))
-            if build is None:
+            seen = await snapshot_of(connection, projection)
+            if seen is None:
                 raise ReadModelBehind(f"The read model {projection.name} has no build yet.")
-            yield Snapshot(connection, table_names(projection, build["build"]), build["build"], build["position"])
+            yield seen
 
     async def _read_once(self, projection: Projection, query: str, args: tuple[Any, ...], stream: str) -> Rows | None:
         """None: there is no build, or another one became active while we asked for this one."""
@@ -176,6 +176,14 @@ class ReadModels:
             )
             self._texts[projection.name, query, build] = known
         return known
+
+
+async def snapshot_of(connection: Connection, projection: Projection) -> Snapshot | None:
+    """The read model as the connection's transaction sees it; None if there is no build of it yet."""
+    build = await connection.fetchrow(_active(projection))
+    if build is None:
+        return None
+    return Snapshot(connection, table_names(projection, build["build"]), build["build"], build["position"])
 
 
 def _active(projection: Projection) -> str:

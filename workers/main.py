@@ -19,6 +19,7 @@ from ledger.store.append import PostgresStore
 from ledger.store.committer import Committer
 from ledger.store.migrate import ensure_partitions
 from workers.expiry import Sweeper
+from workers.invariants import watch_invariants
 from workers.relevel import Releveler
 
 QUEUE: Final = "ledger:jobs"
@@ -48,10 +49,16 @@ async def relevel_accounts(ctx: dict[str, Any]) -> None:
     await ctx["releveler"].relevel()
 
 
+async def check_invariants(ctx: dict[str, Any]) -> None:
+    """Ask whether the books agree with each other."""
+    await watch_invariants(ctx)
+
+
 JOBS: Final[tuple[CronJob, ...]] = (
     cron(make_partitions, second=50, run_at_startup=True, timeout=50),
     cron(sweep_expired_lots, second={0, 30}, run_at_startup=True, timeout=300),
     cron(relevel_accounts, second=set(range(5, 60, 10)), run_at_startup=True, timeout=300),
+    cron(check_invariants, minute=set(range(0, 60, 5)), second=20, timeout=600),
 )
 
 

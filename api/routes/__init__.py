@@ -30,7 +30,7 @@ from api.routes import (
     referrals,
     webhooks,
 )
-from api.routes.admin import accounts, events, programme, read_models, suspense, suspense_reads
+from api.routes.admin import accounts, events, integrity, programme, read_models, suspense, suspense_reads
 from api.routes.admin import points as admin_points
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -59,6 +59,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *journal_reads.ROUTES,
     *admin_points.ROUTES,
     *suspense.ROUTES,
+    *integrity.ROUTES,
     *suspense_reads.ROUTES,
     *accounts.ROUTES,
     *programme.ROUTES,

@@ -24,6 +24,7 @@ from ledger.errors import (
 )
 from ledger.handler import PurchaseAnswer
 from ledger.money import MoneyText, parse_money
+from ledger.new_ids import fresh_id
 
 # Nobody may ask for `refunded`, but it is a status: that is a wrong step (409), not a word nobody knows (400).
 Status = Literal[
@@ -53,7 +54,9 @@ def register_command(body: PurchaseBody, _params: PathParams, _call: Call) -> Re
 
 
 def status_command(body: StatusBody, params: PathParams, _call: Call) -> ChangePurchaseStatus:
-    return ChangePurchaseStatus(checked_purchase_id(params["purchase_request_id"]), body.status, body.reason or "")
+    """With the name of the refund that a cancellation may ask for."""
+    purchase_id = checked_purchase_id(params["purchase_request_id"])
+    return ChangePurchaseStatus(purchase_id, body.status, body.reason or "", fresh_id("ins"))
 
 
 REGISTER: Final = CommandRoute(

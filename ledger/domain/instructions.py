@@ -20,7 +20,7 @@ from ledger.domain.payment_events import (
     Source,
 )
 from ledger.domain.payments import Instruction, Payment, check_may, check_opened, fact, moved
-from ledger.errors import InvalidCommand, InvalidTransition
+from ledger.errors import CorruptionError, InvalidCommand, InvalidTransition
 from ledger.money import Money, format_minor
 from ledger.payment_errors import AmountNotAvailable, AmountOnHold, InstructionNotFound
 
@@ -111,6 +111,8 @@ def reserve(
     dispute_id: str = "",
 ) -> InstructionReserved:
     """Set so much aside, out of what is held or what was disputed."""
+    if not instruction_id:
+        raise CorruptionError("an instruction without an id can be neither confirmed nor cancelled")
     after = moved(state, **{source: -amount, BUCKET_OF[kind]: amount})
     return InstructionReserved(
         **fact(payment_id, state, now, after),

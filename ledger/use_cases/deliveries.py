@@ -107,12 +107,12 @@ def _money_once(view: View, delivery: Delivery, trouble: Trouble, *, taken: bool
         return trouble, []
     if not taken:
         return trouble, [tx_claim(delivery.tx_hash)]
-    # Its hash was counted with another amount: what it is more than that waits, once for each amount that is said.
-    said = f"{delivery.tx_hash}/{delivery.currency}/{delivery.amount_minor}"
-    if view.is_taken("tx-amount", said):
+    # Its hash was counted with another amount: what it is more than that waits. Only the first time: of a third amount
+    # nobody knows how much of it waits already, and money that never came must not wait to be paid out.
+    if view.is_taken("tx-amount", delivery.tx_hash):
         return msgspec.structs.replace(trouble, money_minor=0), []
 
     def refusal() -> Conflict:
-        return Conflict(f"The amount of transaction {delivery.tx_hash} is waiting already.")
+        return Conflict(f"Another amount of transaction {delivery.tx_hash} is waiting already.")
 
-    return trouble, [ClaimOnce("tx-amount", said, refusal)]
+    return trouble, [ClaimOnce("tx-amount", delivery.tx_hash, refusal)]

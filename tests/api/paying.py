@@ -47,6 +47,19 @@ async def deliver(api: Any, body: dict[str, Any], *, webhook_id: str = "", provi
     return await api.http.post(HOME + provider, content=raw, headers={"Content-Type": "application/json"} | headers)
 
 
+def error(answer: Any) -> tuple[int, str]:
+    """Status and code, for a refusal in one line."""
+    return answer.status_code, answer.json().get("error")
+
+
+async def events_of(api: Any, stream: str) -> list[Any]:
+    """What the log holds of the stream, now: the read model is asked for what comes behind everything before."""
+    head = (await api.post("/api/members", {"userId": api.name("user"), "name": "Ada"})).headers["Ledger-Position"]
+    answer = await api.get("/api/admin/events", stream=stream, limit=100, sortOrder="asc", minPosition=head)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["data"]["events"])
+
+
 class Deal:
     """A purchase with its parties and its payment."""
 
@@ -57,6 +70,18 @@ class Deal:
     @property
     def path(self) -> str:
         return f"/api/payment/{self.payment}"
+
+    async def events(self) -> list[Any]:
+        """Of its payment."""
+        return await events_of(self.api, f"payment-{self.payment}")
+
+    async def types(self) -> list[str]:
+        """What has happened to its payment, in the words of the log."""
+        return [event["type"].removeprefix("payment.").removesuffix(".v1") for event in await self.events()]
+
+    async def standing(self) -> dict[str, Any]:
+        """How its payment stands by its last event; a bucket that is not named is empty."""
+        return dict((await self.events())[-1]["data"].get("after", {}))
 
     async def instruct(self, kind: str, amount: str | None = None, **who: Any) -> Any:
         by = who or {"user": self.buyer if kind == "release" else self.seller, "role": "buyer"}

@@ -76,6 +76,7 @@ MATRIX: dict[tuple[str, str], Any] = {
     ("PUT", "/api/admin/programme"): {"admin"},
     ("GET", "/api/admin/events"): BACK_OFFICE,
     ("GET", "/api/admin/events/{position}"): BACK_OFFICE,
+    ("GET", "/api/admin/integrity"): {"admin", "finance"},
     ("GET", "/api/admin/read-models"): {"admin", "finance"},
     ("GET", "/api/ledger/export"): {"admin", "finance"},
     ("GET", "/api/ledger/balances"): {"admin", "finance"},

@@ -5,11 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.paying import bought, deliver, funded, money, opened, told
-
-
-def error(answer: Any) -> tuple[int, str]:
-    return answer.status_code, answer.json().get("error")
+from tests.api.paying import bought, deliver, error, funded, money, opened, told
 
 
 async def test_a_payment_is_opened_for_what_is_due(api: Any) -> None:

@@ -8,16 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.api.paying import HOME, SECRETS, bought, deliver, opened, signed, told
-
-
-async def events_of(api: Any, stream: str) -> list[Any]:
-    """What the log holds of the stream, now: the read model is asked for what comes behind everything before."""
-    head = (await api.post("/api/members", {"userId": api.name("user"), "name": "Ada"})).headers["Ledger-Position"]
-    answer = await api.get("/api/admin/events", stream=stream, limit=100, sortOrder="asc", minPosition=head)
-    assert answer.status_code == 200, answer.text
-    return list(answer.json()["data"]["events"])
-
+from tests.api.paying import HOME, SECRETS, bought, deliver, events_of, opened, signed, told
 
 # ── the signature ─────────────────────────────────────────────────────────────────────────────────────────────────
 

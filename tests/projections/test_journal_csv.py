@@ -87,7 +87,7 @@ async def test_every_line_ends_with_crlf_and_no_other_byte_is_changed(history, m
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_a_line_ends_the_same_wherever_the_text_is_cut_into_pieces(size):
-    plain = 'a,"b\nc",d\n"""\n","\n"\nx\n"",""\n'.encode()
+    plain = b'a,"b\nc",d\n"""\n","\n"\nx\n"",""\n'
     lines = _Lines()
     made = b"".join(lines.ended(plain[at : at + size]) for at in range(0, len(plain), size))
     assert made == b'a,"b\nc",d\r\n"""\n","\n"\r\nx\r\n"",""\r\n'

@@ -27,6 +27,7 @@ class PaymentModel:
         self.fixed_fee = 0
         self.taken_by_refunds = 0
         self.returned_fee = 0
+        self.was_refunded = False
         self.plain = True
         """No chargeback, and no fee taken afterwards: the platform's fee is where it was."""
 
@@ -102,6 +103,7 @@ class PaymentModel:
         assert after.suspense == self.suspense >= 0
         assert min(self.b.values(), default=0) >= 0
         assert (after.status, after.escrow_state) == (self.status(), self.escrow_state())
+        self.was_refunded |= after.status == "refunded"
 
     def gross(self) -> int:
         """The sum over distinct transactions, up to what is due."""

@@ -4,15 +4,16 @@ Amounts are minor units. `Escrow.check` asks what must hold of the money after a
 """
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from ledger import ids
 from ledger.domain.deliveries import Delivery
 from ledger.domain.disputes import Dispute, OpenDispute, ResolveDispute
 from ledger.domain.instructions import CancelInstruction, ConfirmInstruction, Instruct
 from ledger.domain.payment_events import BUCKETS, PaymentFact, Standing
-from ledger.domain.payments import OpenPayment, Payment
+from ledger.domain.payments import CancelPayment, OpenPayment, Payment
 from ledger.domain.purchases import ChangePurchaseStatus
 from ledger.domain.suspense import SettleSuspense
 from ledger.journal import postings_of
@@ -201,3 +202,64 @@ def check_books(world: Escrow, trial: dict[tuple[str, str], int]) -> None:
 
 def facts(world: Escrow, payment: str = "pay-1") -> list[PaymentFact]:
     return world.events[ids.payment_stream(payment)]
+
+
+# ── a payment of 100.00 USD in every state it may be in ──
+
+
+def _in_parts(world: Escrow) -> None:
+    world.sold()
+    world.hook("partial", 4_000, "in-1")
+
+
+def _completed(world: Escrow) -> None:
+    world.sold()
+    world.hook("completed", 10_000, "in-1")
+
+
+def _cancelled(world: Escrow) -> None:
+    world.sold()
+    world.do(CancelPayment("pay-1", "bob", "buyer"))
+
+
+def _told(kind: str) -> Callable[[Escrow], None]:
+    def build(world: Escrow) -> None:
+        world.sold()
+        world.hook(kind)
+
+    return build
+
+
+def _then(act: Callable[[Escrow], Any]) -> Callable[[Escrow], None]:
+    def build(world: Escrow) -> None:
+        world.paid()
+        act(world)
+
+    return build
+
+
+STAGES: Final[dict[str, Callable[[Escrow], None]]] = {
+    "pending": lambda world: world.sold(),
+    "processing": _told("processing"),
+    "failed": _told("failed"),
+    "cancelled": _cancelled,
+    "partial": _in_parts,
+    "confirmed": lambda world: world.paid(),
+    "completed": _completed,
+    "disputed": _then(lambda world: world.dispute()),
+    "partly disputed": _then(lambda world: world.dispute(6_000)),
+    "releasing": _then(lambda world: world.instruct("release")),
+    "refunding": _then(lambda world: world.instruct("refund")),
+    "released": _then(lambda world: world.gone("release")),
+    "partly released": _then(lambda world: world.gone("release", 6_000)),
+    "refunded": _then(lambda world: world.gone("refund")),
+    "charged back": _then(lambda world: world.hook("chargeback", 10_000, "back-1")),
+}
+"""Name → what leads to it."""
+
+
+def at_stage(name: str) -> Escrow:
+    """A world in which payment `pay-1` is in that state."""
+    world = Escrow()
+    STAGES[name](world)
+    return world

@@ -107,6 +107,22 @@ LINES = {
             "reference": "p-1", "purchaseRequestId": "p-1", "occurredAt": "2026-03-01T12:00:00Z",
         },
     ),
+    "a clawback names the purchase": (
+        points.PointsClawedBack("u-1", 50, 50, "p-1", DEADLINE, alloc(lot2=50), 150, "p-1"),
+        {
+            "type": "clawback", "source": "purchase", "amount": 50, "balance": 150, "metadata": {},
+            "description": "Points taken back: purchase p-1 was refunded", "reference": "p-1",
+            "purchaseRequestId": "p-1", "occurredAt": "2026-06-01T00:00:00Z",
+        },
+    ),
+    "a clawback says what was not there": (
+        points.PointsClawedBack("u-1", 50, 80, "p-1", DEADLINE, alloc(lot2=50), 0, "p-1"),
+        {
+            "type": "clawback", "source": "purchase", "amount": 50, "balance": 0, "metadata": {},
+            "description": "Points taken back: purchase p-1 was refunded; 30 more were not there any more",
+            "reference": "p-1", "purchaseRequestId": "p-1", "occurredAt": "2026-06-01T00:00:00Z",
+        },
+    ),
 }  # fmt: skip
 NO_LINE = [
     opened(),
@@ -118,6 +134,7 @@ NO_LINE = [
     points.ReferrerBound("u-1", "u-2", "ABCD2345", DEADLINE),
     points.ReferralSignedUp("u-1", "u-2", "ABCD2345", DEADLINE),
     points.ReferralCompleted("u-1", "u-2", "p-1", 100, DEADLINE),
+    points.PointsClawedBack("u-1", 0, 80, "p-1", DEADLINE, (), 0, "p-1"),
 ]
 
 

@@ -1,6 +1,7 @@
 """The list of use cases as pure functions: which streams each reads, what it appends, claims and answers."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import msgspec
 import pytest
@@ -8,12 +9,18 @@ from msgspec import structs
 
 from ledger import ids
 from ledger.domain import points
+from ledger.domain.dead_letters import ReplayDeadLetter, SkipDeadLetter
+from ledger.domain.deliveries import Delivery
+from ledger.domain.disputes import AddEvidence, AssignDispute, OpenDispute, ResolveDispute
+from ledger.domain.instructions import CancelInstruction, ConfirmInstruction, Instruct
+from ledger.domain.payments import CancelPayment, OpenPayment
 from ledger.domain.points import MAX_POINTS
 from ledger.domain.programme import DEFAULT_PROGRAMME, Level, ReplaceProgramme
 from ledger.domain.purchase_events import PurchaseRegistered, PurchaseStatusChanged
 from ledger.domain.purchases import ChangePurchaseStatus, RegisterPurchase
 from ledger.domain.redemptions import RedeemPoints
 from ledger.domain.referrals import GenerateReferralCode
+from ledger.domain.suspense import SettleSuspense
 from ledger.errors import (
     AccountLocked,
     BalanceTooLarge,
@@ -51,6 +58,7 @@ from tests.specs.account import (
     unlock,
     unlocked,
 )
+from tests.specs.escrow import Escrow, at_stage
 
 ACCOUNT = "account-u-1"
 PROGRAMME = ids.PROGRAMME_STREAM
@@ -189,6 +197,66 @@ READS = {
     "redeem": (RedeemPoints(USER, 5, "p-2"), {"purchase-p-2", ACCOUNT, PROGRAMME}),
 }
 
+MONEY_READS = {
+    # state of payment pay-1 of purchase p-1, what is done, the streams it reads
+    "open a payment": (
+        "failed", OpenPayment("pay-2", "p-1", "stripe", "bob", "buyer"),
+        {"purchase-p-1", "payment-pay-1", "payment-pay-2"}),
+    "give it up": ("pending", CancelPayment("pay-1", "bob", "buyer"), {"payment-pay-1"}),
+    "instruct": ("confirmed", Instruct("i-1", "pay-1", "refund", None, "ada", "admin"), {"payment-pay-1"}),
+    "confirm": (
+        "refunding", ConfirmInstruction("refund-3", "pay-1", "refund", "out"),
+        {"payment-pay-1", "purchase-p-1", PROGRAMME}),
+    "call off": (
+        "refunding", CancelInstruction("refund-3", "pay-1", "refund"), {"payment-pay-1", "purchase-p-1"}),
+    "a delivery": (
+        "pending", Delivery("l-1", "stripe", "m-1", "payment.confirmed", "pay-1", 10_000, "USD", "t-1"),
+        {"payment-pay-1", "purchase-p-1", PROGRAMME}),
+    "a delivery that cannot be": (
+        "pending", Delivery("l-1", "stripe", "m-1", "payment.confirmed", "pay-9", 10_000, "USD", "t-1"),
+        {"payment-pay-9", "letter-l-1", "suspense-l-1"}),
+    "open a dispute": (
+        "confirmed", OpenDispute("d-1", "p-1", "bob", "other", "low", "Why."),
+        {"purchase-p-1", "payment-pay-1", "dispute-d-1"}),
+    "assign": ("disputed", AssignDispute("dispute-3", "judge"), {"dispute-dispute-3", "payment-pay-1"}),
+    "evidence": (
+        "disputed", AddEvidence("e-1", "dispute-3", "bob", "buyer", "x"), {"dispute-dispute-3", "payment-pay-1"}),
+    "resolve": (
+        "disputed", ResolveDispute("dispute-3", "judge", "refund", "", "i-1", "i-2"),
+        {"dispute-dispute-3", "payment-pay-1", "purchase-p-1"}),
+    "settle": (
+        "too much", SettleSuspense("letter-4", "apply", "x", "pay-2"),
+        {"suspense-letter-4", "payment-pay-1", "payment-pay-2", "purchase-p-2", PROGRAMME}),
+    "replay": (
+        "too early", ReplayDeadLetter("letter-1", "l-2"),
+        {"letter-letter-1", "suspense-letter-1", "payment-pay-1", "purchase-p-1", PROGRAMME}),
+    "skip": ("too early", SkipDeadLetter("letter-1", "x"), {"letter-letter-1"}),
+}  # fmt: skip
+
+
+def _too_much() -> Escrow:
+    world = at_stage("confirmed")
+    world.sold(purchase="p-2", payment="pay-2")
+    world.numbers = count(4)
+    world.hook("partial", 1, "t-2")
+    return world
+
+
+def _too_early() -> Escrow:
+    world = Escrow()
+    world.hook("confirmed", 10_000, "t-1")
+    world.sold()
+    return world
+
+
+@pytest.mark.parametrize(("stage", "command", "streams"), MONEY_READS.values(), ids=MONEY_READS.keys())
+def test_the_streams_read_for_money_are_those_the_rule_needs(stage, command, streams):
+    world = {"too much": _too_much, "too early": _too_early}.get(stage, lambda: at_stage(stage))()
+    world.numbers = count(100)
+    decision = world.decide(command)
+    assert world.reads == streams
+    assert {stream for stream, _ in decision.writes} <= streams, "what is written was read, and is checked again"
+
 
 @pytest.mark.parametrize(("command", "streams"), READS.values(), ids=READS.keys())
 def test_the_streams_read_are_those_the_rule_needs(command, streams):
@@ -198,7 +266,8 @@ def test_the_streams_read_are_those_the_rule_needs(command, streams):
 
 
 def test_every_use_case_has_been_asked():
-    assert {type(command) for command, _ in READS.values()} == set(USE_CASES)
+    asked = [command for command, _ in READS.values()] + [command for _, command, _ in MONEY_READS.values()]
+    assert {type(command) for command in asked} == set(USE_CASES)
 
 
 REFUSED = {
@@ -277,6 +346,12 @@ def test_the_programme_that_is_read_is_the_one_that_decides():
         (ChangePurchaseStatus("p-1", "active"), "purchase-p-1"),
         (RedeemPoints(USER, 1, "p-1"), ACCOUNT),
         (earn(5), ACCOUNT),
+        (OpenPayment("pay-1", "p-1", "stripe", "bob", "buyer"), "purchase-p-1"),
+        (Instruct("i-1", "pay-1", "refund", None, "ada", "admin"), "payment-pay-1"),
+        (OpenDispute("d-1", "p-1", "bob", "other", "low", "Why."), "purchase-p-1"),
+        (AssignDispute("d-1", "judge"), "dispute-d-1"),
+        (SettleSuspense("s-1", "return", "x"), "suspense-s-1"),
+        (SkipDeadLetter("l-1", "x"), "letter-l-1"),
     ],
     ids=lambda value: type(value).__name__,
 )
