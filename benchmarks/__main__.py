@@ -26,8 +26,9 @@ from benchmarks.http_cells import Services, needed
 from benchmarks.importing import DATABASE as IMPORTED
 from benchmarks.importing import ROUNDS as IMPORTS
 from benchmarks.importing import Imports
-from benchmarks.in_process import IN_FLIGHT, Engines
+from benchmarks.in_process import IN_FLIGHT, JUDGED_IN_FLIGHT, Engines
 from benchmarks.large import EVENTS, compare_sizes
+from benchmarks.paying_cells import PayingServices
 from benchmarks.seeding import seed
 from benchmarks.sweeping import LOTS, Sweeps
 
@@ -47,6 +48,7 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
     """Everything of `make bench`."""
     rounds, seconds = (1, 1.0) if quick else (3, 2.5)
     begin = time.monotonic()
+    paying = PayingServices(cluster)
     floor, engines, services, imports = Floor(cluster), Engines(cluster), Services(cluster), Imports(cluster)
     cells = []
     for kind in KINDS:
@@ -54,6 +56,8 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
             base = floor.cell(kind, in_flight)
             cells += [base, *engines.cells_beside(base, kind, in_flight)]
             cells += services.cells_beside(base, kind, in_flight)
+            if kind == "uniform" and in_flight == JUDGED_IN_FLIGHT:
+                cells += paying.cells_beside(base, in_flight)
     cells = chosen(cells, only)
     catching_up = chosen(catching_up_cells(cluster), only)
     importing = [imports.cell()] if catching_up else chosen([imports.cell()], only)
@@ -65,11 +69,13 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
         if "in process" in names:
             await engines.make(lots="lots" in names)
         await services.make(needed(cells))
+        await paying.make(cells)
         console.print(f"[dim]ready after {time.monotonic() - begin:.0f} s; payload: {payload}")
         await results.measure(cells, rounds, seconds)
         await results.measure(services.open_loop_cells(results), rounds, seconds)
         # From here on nobody else is at work, and nothing else is kept warm.
         await services.stop()
+        await paying.stop()
         await engines.stop()
         if importing:
             await imports.make()
@@ -78,6 +84,7 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
         await results.measure(catching_up, 1 if quick else 2, 0)
     finally:
         await services.stop()
+        await paying.stop()
         await engines.stop()
     console.print(f"[dim]done after {time.monotonic() - begin:.0f} s")
 

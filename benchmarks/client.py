@@ -17,11 +17,13 @@ from typing import Any, Final, Literal
 import msgspec
 import uvloop
 
-from benchmarks import load
+from benchmarks import load, paying
 
 BATCH: Final = 100
-BUILT_PER_SECOND: Final = {"earn": 16_000, "batch": 700}
+BUILT_PER_SECOND: Final = {"earn": 16_000, "batch": 700, "webhook": 8_000, "instruct": 8_000}
 """Requests built ahead; what is asked for beyond them is built when it is needed."""
+GOOD: Final = {"earn": b"201", "batch": b"200", "webhook": b"202", "instruct": b"20"}
+"""What the status of an answer begins with. An instruction is made (201) or confirmed (200)."""
 CONNECTIONS_AT_MOST: Final = 512
 PATIENCE_SECONDS: Final = 30.0
 WARMING_SECONDS_AT_MOST: Final = 300.0
@@ -32,16 +34,28 @@ class Ask(msgspec.Struct, kw_only=True):
 
     port: int
     token: str
-    shape: Literal["earn", "batch"] = "earn"
+    shape: Literal["earn", "batch", "webhook", "instruct"] = "earn"
     kind: Literal["uniform", "hot", "each"] = "uniform"
     """`each`: every account once, then it ends: warms the service's cache."""
     in_flight: int = 64
     seconds: float = 1.0
     rate: float = 0.0
+    first: int = 0
+    """So many webhooks or instructions were sent before: each of them can be sent once."""
 
 
 def requests(ask: Ask) -> Iterator[bytes]:
     """Whole requests, each with a key of its own."""
+    match ask.shape:
+        case "webhook":
+            return paying.deliveries(ask.first)
+        case "instruct":
+            return paying.instructions(ask.first, ask.token)
+        case "earn" | "batch":
+            return _points_requests(ask)
+
+
+def _points_requests(ask: Ask) -> Iterator[bytes]:
     users = (
         itertools.chain(map(load.member, range(load.ACCOUNTS)), [load.hot_member()] * BATCH)
         if ask.kind == "each"
@@ -76,7 +90,7 @@ class Load:
         more = requests(ask)
         built = [] if ask.kind == "each" else [*itertools.islice(more, int(rate * ask.seconds) + 1)]
         self.next_request = itertools.chain(built, more).__next__
-        self.good = b"201" if ask.shape == "earn" else b"200"
+        self.good = GOOD[ask.shape]
         self.times: list[float] = []
         self.errors = 0
         self.sample = b""
@@ -198,7 +212,7 @@ async def measure(ask: Ask) -> load.Measured:
         took, busy = time.perf_counter() - begin, time.process_time() - cpu
         for connection in connections:
             connection.close()
-    found = load.measured(run.times, took, errors=run.errors, commands_each=1 if ask.shape == "earn" else BATCH)
+    found = load.measured(run.times, took, errors=run.errors, commands_each=BATCH if ask.shape == "batch" else 1)
     found.client_cpu = busy / took
     found.note = run.sample.partition(b"\r\n\r\n")[2][:200].decode(errors="replace") if run.errors else ""
     return found

@@ -9,18 +9,19 @@ import gc
 import itertools
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import uvloop
 
-from benchmarks import load
+from benchmarks import load, paying
 from ledger.errors import InsufficientPoints
 from ledger.handler import Handler, RegisterMember
 from ledger.store.append import PostgresStore
 from ledger.store.committer import Committer
 
+T = TypeVar("T")
 Kind = Literal["uniform", "hot", "mixed", "lots"]
 LOTS: Final = 100_000
 LOTS_MEMBER: Final = "lots000000"
@@ -33,7 +34,7 @@ GC_THRESHOLD: Final = (50_000, 20, 50)
 class Ask(msgspec.Struct):
     """One request: measure this, or prepare for it."""
 
-    what: Literal["members", "warm", "lots", "measure"]
+    what: Literal["members", "warm", "lots", "payments", "measure"]
     kind: Kind = "uniform"
     in_flight: int = 64
     seconds: float = 1.0
@@ -58,6 +59,8 @@ class Engine:
                 return await self._all(self._earn, [*map(load.member, range(load.ACCOUNTS)), load.hot_member()])
             case "lots":
                 return await self._all(self._earn, [LOTS_MEMBER] * LOTS)
+            case "payments":
+                return await self._all(self._pay, range(paying.UNPAID + paying.PAID))
             case "measure":
                 return await self._measure(ask)
 
@@ -68,16 +71,20 @@ class Engine:
         key = load.random_key()
         await self._handler.handle(load.earn(user_id, key), load.origin(key))
 
-    async def _all(self, call: Callable[[str], Awaitable[None]], user_ids: list[str]) -> load.Measured:
+    async def _pay(self, number: int) -> None:
+        for command in paying.seeds(number):
+            await self._handler.handle(command, load.origin(load.random_key()))
+
+    async def _all(self, call: Callable[[T], Awaitable[None]], each: Sequence[T]) -> load.Measured:
         begin = time.perf_counter()
-        waiting = iter(user_ids)
+        waiting = iter(each)
 
         async def worker() -> None:
-            for user_id in waiting:
-                await call(user_id)
+            for one in waiting:
+                await call(one)
 
         await asyncio.gather(*(worker() for _ in range(FILL_IN_FLIGHT)))
-        return load.measured([0.0] * len(user_ids), time.perf_counter() - begin)
+        return load.measured([0.0] * len(each), time.perf_counter() - begin)
 
     async def _measure(self, ask: Ask) -> load.Measured:
         gc.collect()

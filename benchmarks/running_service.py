@@ -16,6 +16,7 @@ from typing import Final
 import asyncpg
 
 from benchmarks.cluster import Cluster
+from benchmarks.paying import WEBHOOK_SECRETS
 from workers.processes import open_log, spawn, stop
 from workers.supervise import bind_sockets
 
@@ -52,13 +53,16 @@ class Service:
             "RATE_LIMIT_SERVICE": "999999999/day",
             "LOG_LEVEL": "warning",
             "PROCESSES": str(processes),
+            "WEBHOOK_SECRETS": WEBHOOK_SECRETS,
         }
         self.port = 0
         self.token = ""
+        self.admin_token = ""
 
     async def start(self) -> None:
         """Start and wait until it answers. From the main thread."""
         self.token = self._ledger("token", "--user", USER, "--role", "service", "--ttl", "12h").strip()
+        self.admin_token = self._ledger("token", "--user", "bench-admin", "--role", "admin", "--ttl", "12h").strip()
         sockets = bind_sockets("127.0.0.1", 0, self._processes)
         self.port = sockets[0].getsockname()[1]
         for listening in sockets:

@@ -28,7 +28,7 @@ class DeliveryDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True)
     type: str
     payment_id: str
     amount: MoneyText
-    tx_hash: str | UnsetType
+    tx_hash: str | UnsetType = UNSET
 
 
 class EventDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -38,11 +38,11 @@ class EntryView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     recorded_at: datetime
     occurred_at: datetime
     type: str
-    amount: MoneyText | UnsetType
+    amount: MoneyText | UnsetType = UNSET
     postings: list[PostingView]
-    instruction_id: str | UnsetType
-    dispute_id: str | UnsetType
-    tx_hash: str | UnsetType
+    instruction_id: str | UnsetType = UNSET
+    dispute_id: str | UnsetType = UNSET
+    tx_hash: str | UnsetType = UNSET
     actor: Actor
 
 

@@ -114,10 +114,10 @@ class SuspenseView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     remaining: MoneyText
     reason: str
     provider: str
-    payment_id: str | UnsetType
-    purchase_request_id: str | UnsetType
-    tx_hash: str | UnsetType
-    dead_letter_id: str | UnsetType
+    payment_id: str | UnsetType = UNSET
+    purchase_request_id: str | UnsetType = UNSET
+    tx_hash: str | UnsetType = UNSET
+    dead_letter_id: str | UnsetType = UNSET
     version: int
     created_at: datetime
     updated_at: datetime

@@ -6,14 +6,15 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.response import Stream
 
+from api.as_of import AsOf, History
+from api.as_of import as_of as cut_of
 from api.call import call_of, utc_now
 from api.documented import Documented, opened_to
 from api.envelope import Pagination, success
-from api.fields import AsOf, Instant
-from api.fields import as_of as cut_of
+from api.fields import Instant
 from api.fields import optional_instant as optional
 from api.journal_fields import BALANCES, STATEMENT, AccountName, AccountOrKind, JournalCurrency
-from api.queries import Cursor, History, read_query
+from api.queries import Cursor, read_query
 from api.reads import pagination_of
 from api.security import ADMIN_OR_FINANCE
 from api.streams import enveloped, streamed_response
@@ -75,7 +76,7 @@ async def journal_balances(request: Request[Any, Any, Any]) -> Stream:
     """Sent while it is read: of a million members some hundred are in memory."""
     call = call_of(request)
     query = read_query(call, BalancesQuery)
-    asked = one_instant(*(None if text is None else cut_of(text) for text in (query.as_of, query.at)))
+    asked = one_instant(cut_of(query.as_of), cut_of(query.at))
     totals = Totals()
 
     def seen(row: Any) -> BalanceView:

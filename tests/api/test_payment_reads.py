@@ -1,10 +1,12 @@
 """Payments over HTTP as they are read: who sees which, the same in list, statistics and export; as of then."""
 
+import asyncio
 import csv
 import io
 from collections import Counter
 from typing import Any
 
+import asyncpg
 import pytest
 from dirty_equals import IsStr
 
@@ -293,3 +295,38 @@ async def test_a_purchase_shows_its_payment_and_looks_back(api: Any) -> None:
     assert (stranger.status_code, stranger.json()["error"]) == (403, "NOT_YOUR_PURCHASE")
     early = await api.get(f"/api/purchases/{deal.purchase}", asOf="1")
     assert (early.status_code, early.json()["error"]) == (404, "PURCHASE_NOT_FOUND")
+
+
+async def test_an_export_that_nobody_reads_to_its_end_lets_go_of_what_it_holds(api: Any, api_database: str) -> None:
+    """Rows enough that the server still has most of them when the client leaves."""
+    deal, _, position = await some_deals(api)
+    assert (await api.get(deal.path, minPosition=position)).status_code == 200
+    connection = await asyncpg.connect(api_database)
+    table = await connection.fetchval(
+        "SELECT 'read_models.rm_payments_v' || build FROM read_models.active WHERE name = 'payments'"
+    )
+    many = (
+        f"INSERT INTO {table} SELECT (jsonb_populate_record(p, jsonb_build_object('payment_id', 'copy-' || n))).* "
+        f"FROM {table} AS p, generate_series(1, 40000) AS n WHERE p.payment_id = $1"
+    )
+    resources = api.app.gate.resources
+    free = resources.exports._value
+    try:
+        await connection.execute(many, deal.payment)
+        for params in ({}, {"format": "csv"}):
+            async with api.http.stream(
+                "GET", "/api/payment/export", params=params, headers=api.bearer("x", "finance")
+            ) as answer:
+                assert answer.status_code == 200
+                async for _ in answer.aiter_bytes():
+                    break
+            async with asyncio.timeout(10):
+                while resources.exports._value < free:  # noqa: ASYNC110  # the server notices in its own time
+                    await asyncio.sleep(0.01)
+        complete = await api.get("/api/payment/export", "x", "finance", format="csv")
+        assert complete.text.count("copy-") == 40_000
+    finally:
+        await connection.execute(f"DELETE FROM {table} WHERE payment_id LIKE 'copy-%'")
+        await connection.close()
+    busy = resources.pool.get_size() - resources.pool.get_idle_size()
+    assert busy <= 1
