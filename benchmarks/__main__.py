@@ -27,6 +27,7 @@ from benchmarks.importing import DATABASE as IMPORTED
 from benchmarks.importing import ROUNDS as IMPORTS
 from benchmarks.importing import Imports
 from benchmarks.in_process import IN_FLIGHT, JUDGED_IN_FLIGHT, Engines
+from benchmarks.journal import JournalCells
 from benchmarks.large import EVENTS, compare_sizes
 from benchmarks.paying_cells import PayingServices
 from benchmarks.seeding import seed
@@ -60,7 +61,8 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
                 cells += paying.cells_beside(base, in_flight)
     cells = chosen(cells, only)
     catching_up = chosen(catching_up_cells(cluster), only)
-    importing = [imports.cell()] if catching_up else chosen([imports.cell()], only)
+    journal = chosen(JournalCells(cluster).cells(), only)
+    importing = [imports.cell()] if catching_up or journal else chosen([imports.cell()], only)
     names = " ".join(cell.name for cell in cells)
     try:
         await seed(cluster)
@@ -82,6 +84,7 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
             await results.measure(importing, 1 if quick else IMPORTS, 0)
             await cluster.settle(IMPORTED)
         await results.measure(catching_up, 1 if quick else 2, 0)
+        await results.measure(journal, 1 if quick else 3, 0)
     finally:
         await services.stop()
         await paying.stop()

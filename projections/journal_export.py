@@ -104,8 +104,8 @@ def _cells(format_: Format) -> str:
         **{name: name for name in ("position", "entry", *_OURS)},
         **text,
         "recorded_at": _RECORDED,
-        "debit": _money("greatest(amount, 0)"),
-        "credit": _money("greatest(-amount, 0)"),
+        "debit": _side("amount"),
+        "credit": _side("-amount"),
         "balance_after": _money("balance_after"),
         "event_hash": "encode(event_hash, 'hex')",
     }
@@ -118,9 +118,15 @@ def _money(minor: str) -> str:
     return f"CASE decimals WHEN 0 THEN ({minor})::text {cases} END"
 
 
+def _side(minor: str) -> str:
+    """One side of a posting: nothing where it is on the other, which is quicker than writing a number."""
+    zeros = " ".join(f"WHEN {d} THEN '{'0.'.ljust(d + 2, '0')}'" for d in _DECIMALS)
+    return f"CASE WHEN {minor} > 0 THEN {_money(minor)} WHEN decimals = 0 THEN '0' ELSE CASE decimals {zeros} END END"
+
+
 def _guarded(column: str) -> str:
     """Somebody's text, which no spreadsheet may take for a formula."""
-    return f"CASE WHEN ascii({column}) IN {_FORMULA} THEN '''' || {column} ELSE {column} END"
+    return f"CASE WHEN formula AND ascii({column}) IN {_FORMULA} THEN '''' || {column} ELSE {column} END"
 
 
 async def _copy(

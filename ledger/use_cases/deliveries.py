@@ -86,7 +86,8 @@ def write_letter(draft: Draft, delivery: Delivery, trouble: Trouble, now: dateti
 
 
 def park(draft: Draft, suspense_id: str, delivery: Delivery, amount: int, reason: str, now: datetime) -> None:
-    """Money that belongs nowhere yet."""
+    """Money that belongs nowhere yet; the purchase is named where its payment is known."""
+    payment: Payment = draft.read(ids.payment_stream(delivery.payment_id))
     parked = SuspenseParked(
         suspense_id,
         amount,
@@ -96,6 +97,7 @@ def park(draft: Draft, suspense_id: str, delivery: Delivery, amount: int, reason
         now,
         delivery.payment_id,
         delivery.tx_hash,
+        payment.purchase_request_id,
         letter_id="" if reason == EXCESS else suspense_id,
     )
     draft.add(ids.suspense_stream(suspense_id), [parked])

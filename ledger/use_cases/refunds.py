@@ -32,7 +32,9 @@ def add_with_consequences(draft: Draft, payment_id: str, events: Sequence[Event]
     funded = any(isinstance(event, PaymentFunded) and event.funded for event in events)
     if funded and purchase.status in purchases.IN_PROGRESS:
         draft.add(purchase_stream, [purchases.stepped(payment.purchase_request_id, purchase, "active", now)])
-    if any(isinstance(event, PaymentRefunded | PaymentChargedBack) for event in events):
+    # What is left after a refund may go by other events too: fees take the last of it when the rest is paid.
+    over = payment.standing.status == "refunded"
+    if over or any(isinstance(event, PaymentRefunded | PaymentChargedBack) for event in events):
         _reverse_points(draft, payment_id, payment, now)
         _mark_refunded(draft, payment, now)
     for event in events:

@@ -126,3 +126,15 @@ async def history(request: pytest.FixtureRequest, ledger: Ledger, pool: asyncpg.
             break
     assert history.done == EVERYTHING, seed
     return history
+
+
+@pytest.fixture
+def append(append_raw: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[int]]:
+    """An event into its stream, as the rules would write it."""
+    versions: dict[str, int] = {}
+
+    async def append_event(stream: str, event: Any) -> int:
+        versions[stream] = versions.get(stream, 0) + 1
+        return await append_raw(stream, versions[stream], codec.tag_of(event), codec.encode(event))
+
+    return append_event

@@ -45,18 +45,6 @@ def facts(payment, purchase, currency="USD"):
     }
 
 
-@pytest.fixture
-async def append(append_raw):
-    """An event of a payment, as the rules would write it."""
-    versions = defaultdict(int)
-
-    async def append_event(stream, event):
-        versions[stream] += 1
-        return await append_raw(stream, versions[stream], codec.tag_of(event), codec.encode(event))
-
-    return append_event
-
-
 async def a_payment(append, number, currency="USD"):
     """Paid 100.00 of which 4.00 are fees, 10.00 beyond what was due; 30.00 released, 20.00 disputed."""
     payment, purchase = f"pay-{number}", f"order-{number}"
@@ -129,7 +117,7 @@ async def test_the_journal_is_the_fold_of_the_log_and_sums_to_nothing_at_every_p
     chance = random.Random(seed)
     print("seed", seed)
     await ledger.open("ann", "bob", "sue")
-    for number in range(40):
+    for _ in range(40):
         who = chance.choice(["ann", "bob", "sue"])
         try:
             await chance.choice([ledger.earn, ledger.earn, ledger.spend])(who, chance.randint(1, 90))

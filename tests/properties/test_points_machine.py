@@ -24,11 +24,12 @@ from hypothesis.stateful import (
 )
 
 from ledger import ids
-from ledger.domain import levels, points, redemptions, referrals
+from ledger.domain import levels, points, redemptions, referrals, reversals
 from ledger.domain import lots as lot_chunks
 from ledger.domain.lots import Allocation, RestoredLot, described
 from ledger.domain.points import MAX_POINTS, PointsAccount, available, copy_account, evolve
 from ledger.domain.programme import DEFAULT_PROGRAMME, Level, Programme
+from ledger.domain.purchases import Purchase
 from ledger.errors import (
     AccountLocked,
     BalanceTooLarge,
@@ -219,6 +220,24 @@ class PointsMachine(RuleBasedStateMachine):
         assert not self.model.overdue_at(self.now)
         self.met |= {"came back and went"} if past else set()
 
+    @rule(asked=amounts, own=st.integers(0, 40))
+    def claw_back(self, asked: int, own: int) -> None:
+        """A refund asks points back: what is there, of the purchase's own lot first, then as in any spend."""
+        purchase = Purchase("completed", USER, "s-1", earned_lot=own)
+        reversal = reversals.Reversal(asked, ())
+        balance = self.model.balance_at(self.now)
+        events = reversals.decide_reversal(reversal, "p-1", purchase, self.account, self.now)
+        (clawed,) = self._expect_expiries(events)
+        assert isinstance(clawed, points.PointsClawedBack)
+        assert (clawed.amount, clawed.asked, clawed.balance) == (
+            min(asked, balance), asked, balance - min(asked, balance),
+        )  # fmt: skip
+        order = self.model.paying_order(self.now)
+        order = [lot for lot in order if lot == own] + [lot for lot in order if lot != own]
+        assert clawed.allocation == self.model.pays(clawed.amount, order)
+        self._append(events)
+        self.met |= {"not all was there"} if asked > balance else set()
+
     @rule(programme=st.sampled_from(PROGRAMMES), at_once=st.booleans())
     def change_the_programme(self, programme: Programme, *, at_once: bool) -> None:
         self.programme = programme
@@ -318,7 +337,7 @@ class PointsMachine(RuleBasedStateMachine):
         running = 0
         for event in self.history:
             transaction = transaction_of(event)
-            assert (transaction is None) == (type(event) not in TRANSACTION_SIGN)
+            assert (transaction is None) == (type(event) not in TRANSACTION_SIGN or not event.amount)
             if transaction is not None:
                 assert transaction.amount > 0
                 running += TRANSACTION_SIGN[type(event)] * transaction.amount
@@ -469,7 +488,7 @@ def test_an_account_under_any_commands_in_any_order(monkeypatch):
     assert PointsMachine.met >= set(points.TAGS.values()) - {points.PointsClawedBack}, (
         "a property over events that never happen proves nothing of them"
     )
-    assert {"several chunks", "came back and went"} <= PointsMachine.met
+    assert {"several chunks", "came back and went", "not all was there"} <= PointsMachine.met
 
 
 def test_nothing_can_be_done_to_an_account_that_was_never_opened():

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 import asyncpg
+import httpx
 import jwt
 import pytest
 
@@ -183,3 +184,24 @@ def test_a_refused_import_lists_lines_and_has_status_1(running, tmp_path):
         "line 2: amount: 0 is not from 1 to 9007199254740991.",
         "ledger: 1 bad row; nothing was imported.",
     ]
+
+
+def test_the_exported_journal_is_the_same_bytes_as_over_http(running, tmp_path):
+    file = tmp_path / "journal.csv"
+    done = running.run("export", "--output", str(file), "--json")
+    assert done.returncode == 0, done.stderr
+    token = running.run("token", "--user", "fin", "--role", "finance").stdout.strip()
+    answer = httpx.get(
+        f"{running.url}/api/ledger/export",
+        params={"uptoPosition": json.loads(done.stdout)["position"]},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert (answer.status_code, answer.content) == (200, file.read_bytes())
+
+
+def test_an_export_that_fails_leaves_no_file(running, tmp_path):
+    file = tmp_path / "journal.csv"
+    failed = running.run("export", "--output", str(file), "--upto-position", "999999999")
+    assert failed.returncode == 1
+    assert "not yet at 999999999" in failed.stderr
+    assert list(tmp_path.iterdir()) == []

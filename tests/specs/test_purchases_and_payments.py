@@ -149,6 +149,18 @@ def test_one_that_was_paid_in_part_too(status):
     assert world.purchase_state("p-1").status == "refunded"
 
 
+def test_fees_that_take_all_that_a_refund_has_left_end_it_too():
+    """Or a second payment could be opened beside one that has brought all that was due."""
+    world = Escrow()
+    world.programme(platform_fee_bps=9_999)
+    world.sold()
+    world.hook("partial", 4_000, "t-1")
+    world.gone("refund", 3_999)
+    world.hook("partial", 6_000, "t-2")
+    assert world.buckets() == {"gross": 10_000, "platform_fees": 6_001, "refunded": 3_999}
+    assert (world.state()[0], world.purchase_state("p-1").status) == ("refunded", "refunded")
+
+
 @pytest.mark.parametrize("status", STATUSES)
 def test_nobody_sets_refunded_and_nothing_follows_it(status):
     world = on_the_way(status) if status in PATH else at_stage("confirmed")

@@ -15,7 +15,7 @@ from api.fields import NoBody, PaymentId, Reason, TxHash, checked_letter_id, che
 from api.security import ADMIN
 from ledger.domain.dead_letters import ReplayDeadLetter, SkipDeadLetter
 from ledger.domain.suspense import Action, SettleSuspense
-from ledger.errors import InvalidCommand, InvalidTransition
+from ledger.errors import Conflict, InvalidCommand, InvalidTransition
 from ledger.handler import DeadLetterAnswer, SuspenseAnswer
 from ledger.new_ids import fresh_id
 from ledger.payment_errors import (
@@ -54,11 +54,19 @@ def settle_command(body: SettleBody, params: PathParams, _call: Call) -> SettleS
 
 
 def replay_command(_body: NoBody, params: PathParams, _call: Call) -> ReplayDeadLetter:
-    return ReplayDeadLetter(checked_letter_id(params["letter_id"]), fresh_id("dl"))
+    return ReplayDeadLetter(_webhook_letter(params["letter_id"], "replay"), fresh_id("dl"))
 
 
 def skip_command(body: SkipBody, params: PathParams, _call: Call) -> SkipDeadLetter:
-    return SkipDeadLetter(checked_letter_id(params["letter_id"]), body.reason)
+    return SkipDeadLetter(_webhook_letter(params["letter_id"], "skip"), body.reason)
+
+
+def _webhook_letter(letter_id: str, outcome: str) -> str:
+    """An event that a read model could not apply is no delivery: the role of the API may not write there."""
+    kind, _, number = checked_letter_id(letter_id).partition("-")
+    if kind == "projection" and number.isdecimal():
+        raise Conflict(f"This is an event of a read model: `ledger project {outcome} {number}` does it.")
+    return letter_id
 
 
 SETTLE: Final = CommandRoute(
@@ -101,7 +109,7 @@ REPLAY: Final = CommandRoute(
         body_required=False,
         answer=DeadLetterAnswer,
         answers={200: "It was applied."},
-        refusals=(InvalidCommand, DeadLetterNotFound, InvalidTransition, StillImpossible, TxHashUsed),
+        refusals=(InvalidCommand, DeadLetterNotFound, Conflict, InvalidTransition, StillImpossible, TxHashUsed),
         body_example={},
         answer_example=examples.LETTER_ANSWER,
     ),
@@ -119,7 +127,7 @@ SKIP: Final = CommandRoute(
         body=SkipBody,
         answer=DeadLetterAnswer,
         answers={200: "It is put away."},
-        refusals=(InvalidCommand, DeadLetterNotFound, InvalidTransition),
+        refusals=(InvalidCommand, DeadLetterNotFound, Conflict, InvalidTransition),
         body_example={"reason": "A test of the provider"},
         answer_example=examples.LETTER_ANSWER | {"status": "skipped"},
     ),
