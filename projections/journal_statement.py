@@ -50,12 +50,12 @@ class StatementEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     debit: MoneyText
     credit: MoneyText
     balance_after: MoneyText
-    purchase_request_id: str | UnsetType
-    payment_id: str | UnsetType
-    user_id: str | UnsetType
+    purchase_request_id: str | UnsetType = UNSET
+    payment_id: str | UnsetType = UNSET
+    user_id: str | UnsetType = UNSET
     actor: str
-    reference: str | UnsetType
-    description: str | UnsetType
+    reference: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
     event_hash: str
 
 

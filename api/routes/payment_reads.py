@@ -30,7 +30,7 @@ from projections.payments import get_payment, list_payments
 
 OF_WHOM: Final = "The caller's own, as buyer or seller; service, admin, finance and resolver see all."
 
-Offset = Annotated[int, Meta(ge=0, le=1_000_000_000, description="so many rows are passed over, instead of pages")]
+Offset = Annotated[int, Meta(ge=0, le=1_000_000_000, description="a whole number from 0: so many rows are passed over")]
 
 
 class StatsQuery(

@@ -88,6 +88,12 @@ class Deal:
         body = {} if amount is None else {"amount": money(amount)}
         return await self.api.post(f"{self.path}/{kind}", body, **by)
 
+    async def reserved(self, kind: str, amount: str | None = None) -> str:
+        """The id of a new instruction."""
+        answer = await self.instruct(kind, amount)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["data"]["instructionId"])
+
     async def confirm(self, kind: str, instruction: str, tx: str) -> Any:
         return await self.api.post(f"{self.path}/{kind}/confirm", {"instructionId": instruction, "txHash": tx})
 
@@ -104,6 +110,12 @@ class Deal:
         if amount is not None:
             body["amount"] = money(amount)
         return await self.api.post("/api/disputes", body, self.buyer, "buyer")
+
+    async def disputed(self, amount: str | None = None) -> str:
+        """The path of a new dispute."""
+        answer = await self.dispute(amount)
+        assert answer.status_code == 201, answer.text
+        return f"/api/disputes/{answer.json()['data']['id']}"
 
     async def status(self, *statuses: str) -> Any:
         for status in statuses:

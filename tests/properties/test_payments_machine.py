@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from ledger import ids
-from ledger.domain import dispute_events, payment_events, points, purchases
+from ledger.domain import dispute_events, payment_events, points, purchase_events
 from ledger.domain.dead_letters import ReplayDeadLetter, SkipDeadLetter
 from ledger.domain.deliveries import Delivery
 from ledger.domain.disputes import AddEvidence, AssignDispute
@@ -438,7 +438,7 @@ def test_a_marketplaces_money_under_anything_in_any_order():
         print_blob=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    wanted = {*payment_events.TAGS, *dispute_events.TAGS, *purchases.TAGS, "points.clawed-back.v1"}
+    wanted = {*payment_events.TAGS, *dispute_events.TAGS, *purchase_events.TAGS, "points.clawed-back.v1"}
     for more in range(3):  # what is rare may not have come up yet
         run_state_machine_as_test(seed(SEED + more)(PaymentsMachine), settings=limits)
         if all(PaymentsMachine.met[name] for name in wanted):

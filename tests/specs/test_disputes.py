@@ -202,7 +202,7 @@ def test_none_is_opened_about_a_purchase_on_which_nobody_has_begun_to_pay(minor)
     world.purchase("p-1", "bob", "sue", 100)
     with pytest.raises(AmountNotAvailable) as refusal:
         world.dispute(minor)
-    assert refusal.value.message == "Nothing is paid on purchase p-1."
+    assert refusal.value.message == "Nothing is held for purchase p-1: it has no payment."
 
 
 def test_a_purchase_has_one_open_dispute_and_another_when_it_is_decided():

@@ -12,6 +12,7 @@ from ledger.domain import points
 from ledger.domain.dead_letters import ReplayDeadLetter, SkipDeadLetter
 from ledger.domain.deliveries import Delivery
 from ledger.domain.disputes import AddEvidence, AssignDispute, OpenDispute, ResolveDispute
+from ledger.domain.exports import RecordExport
 from ledger.domain.instructions import CancelInstruction, ConfirmInstruction, Instruct
 from ledger.domain.payments import CancelPayment, OpenPayment
 from ledger.domain.points import MAX_POINTS
@@ -195,6 +196,7 @@ READS = {
     "cancel": (ChangePurchaseStatus("p-2", "cancelled"), {"purchase-p-2"}),
     "complete": (ChangePurchaseStatus("p-3", "completed"), {"purchase-p-3", ACCOUNT, PROGRAMME}),
     "redeem": (RedeemPoints(USER, 5, "p-2"), {"purchase-p-2", ACCOUNT, PROGRAMME}),
+    "hand out the journal": (RecordExport("x-1", "csv", 7), {"export-x-1"}),
 }
 
 MONEY_READS = {
