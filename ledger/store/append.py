@@ -54,12 +54,15 @@ WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3
 HEAD: Final = "SELECT position FROM ledger.head WHERE shard = 0"
 
 _UNANSWERED: Final = ("08", "40", "53", "55", "57")
-_WRITER_SETTINGS: Final = {
-    "application_name": "ledger-writer",
+_PLANNING: Final = {
     # Plans made while tables are empty would scan them sequentially for as long as the connection lives.
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
+}
+_WRITER_SETTINGS: Final = {
+    "application_name": "ledger-writer",
+    **_PLANNING,
     # A process stopped while it holds the head lock must not stop the others.
     "idle_in_transaction_session_timeout": "2000",
 }
@@ -68,7 +71,9 @@ _WRITER_SETTINGS: Final = {
 class _Writer:
     """The appender on one connection, inside or outside of a transaction."""
 
-    def __init__(self, connection: "asyncpg.Connection[Any]", watchdog_seconds: float) -> None:
+    def __init__(
+        self, connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]", watchdog_seconds: float
+    ) -> None:
         self.connection = connection
         self._watchdog_seconds = watchdog_seconds
 
@@ -93,14 +98,17 @@ class _Writer:
         if row["kept_index"] is not None:
             columns = (row[name] for name in KEPT)
             kept = [Kept(index - 1, *found) for index, *found in zip(*columns, strict=True)]
-        owners = [(c, k) for c, command in enumerate(batch.commands) for k in range(len(command.claims))]
+        taken: list[tuple[int, int]] = []
+        if row["taken"]:
+            owners = [(c, k) for c, command in enumerate(batch.commands) for k in range(len(command.claims))]
+            taken = [owners[index - 1] for index in row["taken"]]
         return Appended(
             row["head_before"],
             row["head"],
             row["recorded_at"],
             frozenset(row["bad_units"]),
             kept,
-            [owners[index - 1] for index in row["taken"]],
+            taken,
             row["moved"],
         )
 
@@ -133,7 +141,10 @@ class PostgresStore:
         """Connect both halves; raises what asyncpg raises."""
         self._writer = await self._connect_writer()
         self._readers = await asyncpg.create_pool(
-            self._dsn, min_size=1, max_size=4, server_settings={"application_name": "ledger-reader", **self._role}
+            self._dsn,
+            min_size=1,
+            max_size=4,
+            server_settings={"application_name": "ledger-reader", **_PLANNING, **self._role},
         )
         return self
 
@@ -154,6 +165,17 @@ class PostgresStore:
     async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
         """As the port says, on the writing connection: never older than its last append."""
         return await self._write.load(streams)
+
+    async def load_beside(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
+        """As the port says."""
+        try:
+            async with self._read.acquire() as connection:
+                return await _Writer(connection, self._watchdog_seconds).load(streams)
+        except asyncpg.PostgresError as error:
+            raise _translated(error) from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            # The second is what a pool may say that puts back a connection cut in the middle.
+            raise AmbiguousAppendError(str(error)) from error
 
     async def append(self, batch: AppendBatch) -> Appended:
         """As the port says; one round trip."""

@@ -72,7 +72,7 @@ class BulkCommitter(Committer):
             raise Overloaded(f"{self._waiting} commands are waiting.")
         bulk = Bulk(works)
         for work in works:
-            self._in_flight[work.caller, work.key] = work
+            self._in_flight[work.identity] = work
             self._queue.append((work,))
         self._waiting += len(works)
         self._wake.set()

@@ -12,14 +12,11 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from ledger.errors import (
-    StoreUnavailable,
-)
+from ledger.decision import Answer
+from ledger.errors import StoreUnavailable
 from ledger.store.cache import StreamCache
-from ledger.store.codec import category_of
-from ledger.store.drafting import Behind, Draft, Sent, decide_in_order
+from ledger.store.drafting import Behind, Draft, Sent, decide_behind, decide_in_order, missing_of, with_schemas
 from ledger.store.flush import Flush
-from ledger.store.folding import folded
 from ledger.store.intake import Intake, Unit
 from ledger.store.port import (
     AmbiguousAppendError,
@@ -42,6 +39,7 @@ RESEND_PAUSE_SECONDS: Final = 0.05
 CLIENT_PATIENCE_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 12.0
 
+Outcome = Answer | BaseException
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -59,6 +57,7 @@ class Committer(Intake):
         self._batch_limit = batch_limit
         self._known = 0
         self._lost: list[Unit] = []
+        self._outcomes: list[tuple[Work, Outcome]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
         self.flushes = 0
@@ -102,6 +101,7 @@ class Committer(Intake):
             self._broken = error
             self._closed = True
             self._cache.clear()
+            self._answer()
             for work in [*self._in_flight.values()]:
                 self._settle(work, StoreUnavailable("This process has stopped taking commands."))
             if isinstance(error, asyncio.CancelledError):
@@ -117,19 +117,25 @@ class Committer(Intake):
             if sent is not None and sent.append.done():
                 shaken = await self._concluded(sent)
                 sent = None
-                if draft is not None and not draft.flush.outlives(shaken):
+                if draft is not None and not draft.outlives(shaken):
                     self._put_back(draft.units)
                     draft = None
                 self._put_back(self._lost)  # in front: they are older
                 self._lost = []
+            if draft is not None and draft.loading is not None and draft.loading.done():
+                draft.take_loaded()
             if self._queue and not self.is_starved:
                 if draft is None:
                     draft = Draft(Flush(self._cache, None if sent is None else sent.flush.written))
                 self._fill(draft, idle=sent is None)
-            if sent is not None:
-                await self._wake.wait()
-            elif draft is not None:
+            if sent is None and draft is not None:
                 sent, draft = await self._send(draft), None
+                self._answer()
+                continue
+            self._answer()
+            if sent is not None:
+                self._load_meanwhile(draft)
+                await self._wake.wait()
             elif self._queue:
                 await self._flush_alone(self._take_few())
             elif self._closed:
@@ -151,6 +157,11 @@ class Committer(Intake):
 
     async def _send(self, draft: Draft) -> Sent | None:
         """Load what the draft lacks, and set its append going; None if it had to be put back."""
+        if draft.behind:
+            self._answer()  # what the append before has confirmed does not wait for a load
+        if draft.loading is not None:
+            await asyncio.wait([draft.loading])
+            draft.take_loaded()
         try:
             await self._warm(draft.flush, draft.behind, self._store)
         except AmbiguousAppendError:
@@ -165,6 +176,18 @@ class Committer(Intake):
         append = asyncio.ensure_future(self._store.append(batch))
         append.add_done_callback(lambda _: self._wake.set())
         return Sent(draft.flush, draft.units, batch, append)
+
+    def _load_meanwhile(self, draft: Draft | None) -> None:
+        """Load what the draft lacks beside the append under way, so that the one does not wait for the other."""
+        if draft is not None and (streams := draft.to_load()):
+            loading = asyncio.ensure_future(self._store.load_beside(with_schemas(streams)))
+            loading.add_done_callback(self._loaded)
+            draft.load(streams, self._known, loading)
+
+    def _loaded(self, loading: "asyncio.Future[Any]") -> None:
+        self._wake.set()
+        if not loading.cancelled():
+            loading.exception()  # looked at, also where nobody waits for it any more
 
     async def _concluded(self, sent: Sent) -> set[str] | None:
         """Merge and answer what was sent; the streams on which nothing may have been decided since (None: any)."""
@@ -209,6 +232,7 @@ class Committer(Intake):
             await self._halve(units, error)
         else:
             self._conclude(flush, outcome, units, resent=resent)
+            self._answer()
             self._put_back(self._lost)
             self._lost = []
 
@@ -265,18 +289,17 @@ class Committer(Intake):
     async def _warm(self, flush: Flush, behind: Behind, appender: Appender) -> None:
         """Load the streams that units were missing, and decide those; again while they miss another."""
         while behind:
-            streams = sorted({missing for _, missing in behind if missing is not None})
-            _, tails = await appender.load([(stream, category_of(stream).schema) for stream in streams])
-            flush.take({stream: folded(stream, tails.get(stream)) for stream in streams})
-            units = [unit for unit, _ in behind]
-            behind = []
-            for unit in units:
-                decide_in_order(flush, unit, behind)
+            streams = missing_of(behind)
+            _, tails = await appender.load(with_schemas(streams))
+            behind = decide_behind(flush, behind, streams, tails)
 
     # concluding
 
     def _conclude(self, flush: Flush, outcome: Appended, units: Sequence[Unit], *, resent: bool) -> set[str] | None:
-        """Merge, answer the good units, note as lost what must be decided again. Returns as `Flush.merge` does."""
+        """Merge, take down what the good units are answered, note as lost what must be decided again.
+
+        Returns as `Flush.merge` does.
+        """
         shaken = flush.merge(outcome, self._cache)
         if resent:
             self._cache.clear()
@@ -294,14 +317,14 @@ class Committer(Intake):
             if flush.unit_of(index) not in outcome.bad_units:
                 first = position + 1
                 position += len(decided.events)
-                self._settle(work, answer_of(decided, first, position, outcome))
+                self._outcomes.append((work, answer_of(decided, first, position, outcome)))
                 continue
             if (found := kept.get(index)) is not None:
                 # An append of our own that was sent twice finds its own keys, later than all it knew of: that is the
                 # first answer, not a replay.
                 work.known = meaning(work, found, replayed=not resent or found.first_position <= known)
                 if work.group is None:
-                    self._settle(work, work.known)
+                    self._outcomes.append((work, work.known))
                     continue
             work.attempts += 1
             self.conflicts += 1
@@ -311,3 +334,12 @@ class Committer(Intake):
                 again[id(work.group)] = groups[work.group]
         self._lost += again.values()
         return None if resent else shaken
+
+    def _answer(self) -> None:
+        """Tell what was concluded: after the next append has gone out, so that the database has work meanwhile.
+
+        Whoever is told runs at once, and the commands that come of it took longer than the append to set going.
+        """
+        outcomes, self._outcomes = self._outcomes, []
+        for work, outcome in outcomes:
+            self._settle(work, outcome)

@@ -14,6 +14,9 @@ from ledger.store.codec import category_of, encode, tag_of
 from ledger.store.port import ALL_UNITS, AppendBatch, Appended, Claim, Command, NewEvent, Read
 from ledger.store.work import Work, digest_of, stored_answer
 
+Line = tuple[str, Any, str, bytes]
+"""An event on its way into the log: its stream, the event, its tag and its bytes."""
+
 
 class Cold(Exception):
     """A decision reads a stream that is not in memory."""
@@ -117,16 +120,14 @@ class Flush:
                 # Its key turned out to be used; only its neighbours in the group are decided again.
                 return self._known(work, work.known)
             decision = work.decide(self)
-            for stream, _ in decision.writes:
-                if stream not in self._reads:
-                    self._entry(stream)
             # What cannot be written down is found before the overlay is touched.
             answer = stored_answer(decision.status, decision.data)
-            lines = [
-                (stream, [(event, tag_of(event), encode(event)) for event in events])
-                for stream, events in decision.writes
-                if events
-            ]
+            lines: list[Line] = []
+            for stream, events in decision.writes:
+                if stream not in self._reads:
+                    self._entry(stream)
+                for event in events:
+                    lines.append((stream, event, tag_of(event), encode(event)))  # noqa: PERF401  # one frame less
             claims = self._claims(work, decision)
         except Cold:
             raise
@@ -212,30 +213,20 @@ class Flush:
             self._claimed[made.scope, made.value] = len(self.decided)
         return claims
 
-    def _write(
-        self, lines: Sequence[tuple[str, Sequence[tuple[Any, str, bytes]]]], metadata: bytes
-    ) -> Sequence[NewEvent]:
+    def _write(self, lines: Sequence[Line], metadata: bytes) -> Sequence[NewEvent]:
         new: list[NewEvent] = []
-        for stream, events in lines:
-            entry = self._writable(stream)
-            evolve = category_of(stream).evolve
-            version, previous, state = entry.version, entry.hash, entry.state
-            for event, tag, data in events:
-                version += 1
-                previous = event_hash(previous, stream, version, tag, metadata, data)
-                new.append(NewEvent(stream, version, tag, metadata, data, previous))
-                state = evolve(state, event)
-            entry.version, entry.hash, entry.state = version, previous, state
+        for stream, event, tag, data in lines:
+            category = category_of(stream)
+            entry = dict.get(self.written, stream)  # of this layer alone, not of one below it
+            if entry is None:
+                # The overlay's own entry: copied once a flush, not once an event.
+                base = self.written.get(stream) or self._base[stream]
+                entry = self.written[stream] = Entry(base.version, base.hash, category.copy(base.state))
+            entry.version = version = entry.version + 1
+            entry.hash = event_hash(entry.hash, stream, version, tag, metadata, data)
+            entry.state = category.evolve(entry.state, event)
+            new.append(NewEvent(stream, version, tag, metadata, data, entry.hash))
         return new
-
-    def _writable(self, stream: str) -> Entry:
-        """The overlay's own entry: copied once a flush, not once an event."""
-        entry = dict.get(self.written, stream)  # of this layer alone, not of one below it
-        if entry is None:
-            base = self._entry(stream)
-            entry = Entry(base.version, base.hash, category_of(stream).copy(base.state))
-            self.written[stream] = entry
-        return entry
 
     # the batch
 
@@ -286,8 +277,8 @@ class Flush:
         written = self.written
         for index, decided in enumerate(self.decided):
             for stream in decided.reads:
-                if stream in written:
-                    unit[root(index)] = root(owner.setdefault(stream, index))
+                if stream in written and (first := owner.setdefault(stream, index)) != index:
+                    unit[root(index)] = root(first)
             if decided.work.group is not None:
                 unit[root(index)] = root(groups.setdefault(decided.work.group, index))
         for first, second in self._claim_links:
@@ -328,7 +319,11 @@ class Flush:
         From now on the cache alone counts: what the append below wrote in vain must not be read any more.
         """
         self._below = None
-        return shaken is not None and shaken.isdisjoint(self._base)
+        if shaken is None or not shaken.isdisjoint(self._base):
+            return False
+        for stream in shaken:
+            self._loaded.pop(stream, None)  # loaded beside the append below, perhaps before it moved
+        return True
 
 
 class _Layer(dict[str, Entry]):

@@ -30,6 +30,7 @@ class Intake:
         self._wake = asyncio.Event()
         self._in_flight: dict[tuple[str, str], Work] = {}
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def waiting(self) -> int:
@@ -43,14 +44,17 @@ class Intake:
 
     async def submit(self, work: Work) -> Answer:
         """The command's outcome, once it is durable. Equal requests in flight share one; a refusal is raised."""
-        while (first := self._in_flight.get((work.caller, work.key))) is not None:
+        while (first := self._in_flight.get(work.identity)) is not None:
             outcome = await _outcome_of(first)
             if first.fingerprint == work.fingerprint:
                 if isinstance(outcome, Answer):
                     return Answer(outcome.status, outcome.data, outcome.position, replayed=True)
                 raise outcome
             # Another request under this key: if it was kept the store says so, if it was refused the key is free.
-        return await self._admit((work,))[0]
+        self._check_room(1)
+        work.future = future = self._create_future()
+        self._enqueue((work,))
+        return await future
 
     async def submit_each(self, works: Sequence[Work]) -> list[Answer | BaseException]:
         """The outcomes of works that have nothing to do with each other, in order."""
@@ -58,7 +62,7 @@ class Intake:
             return []
         countdown = Countdown(len(works))
         for work, slot in zip(works, countdown.slots, strict=True):
-            if (work.caller, work.key) in self._in_flight:
+            if work.identity in self._in_flight:
                 following = asyncio.ensure_future(self.submit(work))
                 following.add_done_callback(partial(_hand_over, slot))
                 continue
@@ -76,21 +80,21 @@ class Intake:
 
     async def submit_group(self, works: Sequence[Work]) -> list[Answer | BaseException]:
         """The outcomes of works of one group, which happen all or none; `group.refusal` names the first refusal."""
-        if len({(work.caller, work.key) for work in works}) < len(works):
+        if len({work.identity for work in works}) < len(works):
             raise DuplicateBatchKey("A key stands twice in this batch.")
-        while busy := [first for work in works if (first := self._in_flight.get((work.caller, work.key))) is not None]:
+        while busy := [first for work in works if (first := self._in_flight.get(work.identity)) is not None]:
             await _outcome_of(busy[0])
-        return await asyncio.gather(*self._admit(works), return_exceptions=True)
-
-    def _admit(self, works: Unit) -> "list[asyncio.Future[Answer]]":
         self._check_room(len(works))
-        create_future = asyncio.get_running_loop().create_future
-        futures: list[asyncio.Future[Answer]] = []
-        for work in works:
-            work.future = future = create_future()
-            futures.append(future)
+        futures = [self._create_future() for _ in works]
+        for work, future in zip(works, futures, strict=True):
+            work.future = future
         self._enqueue(works)
-        return futures
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+    def _create_future(self) -> "asyncio.Future[Answer]":
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # kept: asking for it is a system call each time
+        return self._loop.create_future()
 
     def _check_room(self, count: int) -> None:
         if self._closed:
@@ -100,7 +104,7 @@ class Intake:
 
     def _enqueue(self, unit: Unit) -> None:
         for work in unit:
-            self._in_flight[work.caller, work.key] = work
+            self._in_flight[work.identity] = work
         self._waiting += len(unit)
         self._queue.append(unit)
         self._wake.set()
@@ -119,13 +123,13 @@ class Intake:
         for work in self._in_flight.values():
             work.settle(StoreUnavailable("The database does not answer; repeat the request with the same key.", 5))
         for work in (work for unit in self._queue for work in unit):
-            self._in_flight.pop((work.caller, work.key), None)
+            self._in_flight.pop(work.identity, None)
         self._queue.clear()
         self._waiting = 0
 
     def _settle(self, work: Work, outcome: Answer | BaseException) -> None:
-        if self._in_flight.get((work.caller, work.key)) is work:
-            del self._in_flight[work.caller, work.key]
+        if self._in_flight.get(work.identity) is work:
+            del self._in_flight[work.identity]
         work.settle(outcome)
 
 

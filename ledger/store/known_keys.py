@@ -12,7 +12,7 @@ import msgspec
 
 from ledger.store.work import digest_of
 
-_FIND: Final = "SELECT key, fingerprint, answer FROM ledger.commands WHERE digest = ANY ($2::bigint[]) AND caller = $1"
+_FIND: Final = "SELECT key, fingerprint, answer FROM ledger.commands WHERE digest = ANY ($2::bigint[]) AND NOT collides AND caller = $1"
 _SETTINGS: Final = {
     "application_name": "ledger-known-keys",
     # A plan made while the table was small would read it from end to end for as long as the connection lives.

@@ -201,6 +201,10 @@ class MemoryStore:
         await self.network("load done")
         return loaded
 
+    async def load_beside(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
+        """As the port says."""
+        return await self.load(streams)
+
     async def append(self, batch: AppendBatch) -> Appended:
         """As the port says."""
         await self.network("append sent")

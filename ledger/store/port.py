@@ -158,6 +158,9 @@ class Appender(Protocol):
 class Store(Appender, Protocol):
     """A log of events."""
 
+    async def load_beside(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
+        """As `load`, on another connection: also while an append is under way, whose events may be in it or not."""
+
     async def head(self) -> int:
         """Position of the last event, 0 for an empty log."""
 

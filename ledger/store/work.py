@@ -6,6 +6,7 @@ Standard library and msgspec. Read next: `committer.py`.
 import asyncio
 from decimal import Decimal
 from hashlib import sha256
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +19,13 @@ from ledger.store.port import Kept
 from ledger.transactions import Transaction
 
 _decode_kept: Final = msgspec.json.Decoder().decode
+_first_64_bits: Final = Struct(">q24x").unpack
 
 
 def digest_of(scope: str, value: str) -> int:
     """64 bits of SHA-256(scope ‖ 0 ‖ value), signed as PostgreSQL's bigint."""
-    return int.from_bytes(sha256(f"{scope}\0{value}".encode()).digest()[:8], "big", signed=True)
+    (digest,) = _first_64_bits(sha256(f"{scope}\0{value}".encode()).digest())
+    return int(digest)
 
 
 class Group:
@@ -47,6 +50,7 @@ class Work:
         "followers",
         "future",
         "group",
+        "identity",
         "key",
         "known",
         "metadata",
@@ -58,6 +62,7 @@ class Work:
         command_id = str(uuid_utils.uuid7())
         self.caller = origin.actor.id
         self.key = origin.key if origin.key is not None else "made-" + command_id
+        self.identity = (self.caller, self.key)
         self.digest = digest_of(self.caller, self.key)
         self.fingerprint = origin.fingerprint
         self.decide = decide
@@ -81,12 +86,18 @@ class Work:
 
     def settle(self, outcome: Answer | BaseException) -> None:
         """Give the outcome to all who wait and still listen: a client that hung up must not stop the flusher."""
-        for future in (self.future, *self.followers) if self.followers else (self.future,):
-            if future is not None and not future.done():
-                if isinstance(outcome, BaseException):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome)
+        _tell(self.future, outcome)
+        if self.followers is not None:
+            for follower in self.followers:
+                _tell(follower, outcome)
+
+
+def _tell(future: "asyncio.Future[Answer] | Slot | None", outcome: Answer | BaseException) -> None:
+    if future is not None and not future.done():
+        if type(outcome) is Answer:  # isinstance on a Struct goes through a Python ABC
+            future.set_result(outcome)
+        elif isinstance(outcome, BaseException):
+            future.set_exception(outcome)
 
 
 class Countdown:

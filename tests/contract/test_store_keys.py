@@ -1,8 +1,9 @@
 """What every store keeps for ever: keys with their answers, claims, and contents to the last byte."""
 
 import pytest
+from msgspec.structs import replace
 
-from ledger.store.port import DirectoryRow, RejectedAppendError, Store
+from ledger.store.port import Claim, Command, DirectoryRow, RejectedAppendError, Store
 from tests.contract.batches import a_batch, a_command, an_event, many_events
 
 
@@ -32,14 +33,24 @@ async def test_caller_and_key_cannot_be_confused_by_where_one_ends(store: Store)
 
 
 async def test_a_key_is_compared_whole_where_digests_collide(store: Store) -> None:
-    first, second = a_command("k1", an_event("a", 1)), a_command("k2", an_event("b", 1))
-    await store.append(a_batch(first, known=0))
-    outcome = await store.append(a_batch(type(second)(*_with_digest(second, first.digest)), known=1))
-    assert outcome.bad_units == frozenset()
+    commands = [a_command(f"k{n}", an_event(f"s{n}", 1), unit=n, answer=b'[200,"%d"]' % n) for n in range(4)]
+    first, second, *both = [replace(command, digest=7) for command in commands]
+    for known, new in enumerate([[first], [second], both]):
+        assert (await store.append(a_batch(*new, known=known))).bad_units == frozenset()
+    again = await store.append(a_batch(first, second, *both, known=4))
+    assert again.bad_units == {0, 1, 2, 3}
+    assert sorted((found.index, found.answer) for found in again.kept) == [(n, b'[200,"%d"]' % n) for n in range(4)]
+    assert await store.head() == 4
 
 
-def _with_digest(command: object, digest: int) -> list[object]:
-    return [digest if name == "digest" else getattr(command, name) for name in command.__struct_fields__]  # type: ignore[attr-defined]  # a Struct
+async def test_a_claim_is_compared_whole_where_digests_collide(store: Store) -> None:
+    def claiming(key: str, value: str) -> Command:
+        return replace(a_command(key, an_event(key, 1)), claims=[Claim("scope", value, 7)])
+
+    for known, (key, value) in enumerate([("k1", "x"), ("k2", "y")]):
+        assert (await store.append(a_batch(claiming(key, value), known=known))).taken == []
+    for key, value in (("k3", "x"), ("k4", "y")):
+        assert (await store.append(a_batch(claiming(key, value), known=2))).taken == [(0, 0)]
 
 
 async def test_a_used_key_refuses_its_whole_unit_with_what_the_others_in_it_claimed(store: Store) -> None:

@@ -25,7 +25,8 @@ from ledger.store.codec import decode
 from tests.contract.torture_process import ACCOUNTS, CALLER, content_of
 
 ROOT = Path(__file__).resolve().parents[2]
-MIGRATION = ROOT / "migrations" / "0001_store.sql"
+MIGRATION = ROOT / "migrations" / "0007_append_unique_digests.sql"
+"""The last one that defines the append."""
 PROCESSES = 3
 POSITIONS_EACH = 700
 STALE_READS = "WHERE n.version > r.version);"
@@ -137,9 +138,9 @@ def without(line: str, instead: str) -> str:
     """The append function with one line of the fence changed."""
     source = MIGRATION.read_text()
     assert source.count(line) == 1, f"the fence's line is not there: {line}"
-    function = re.search(r"CREATE FUNCTION ledger\.append\(.*?END \$\$;", source, re.DOTALL)
+    function = re.search(r"CREATE OR REPLACE FUNCTION ledger\.append\(.*?END \$\$;", source, re.DOTALL)
     assert function is not None
-    return function[0].replace(line, instead).replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
+    return function[0].replace(line, instead)
 
 
 @pytest.mark.slow
