@@ -222,7 +222,8 @@ class _Shown:
         if not answer.content:
             return head
         if "json" not in answer.headers["Content-Type"]:
-            return f"{head}\n\n{self._fixed(_INSTANT.sub(self._instant, answer.text)).strip()}"
+            text = "\n".join(answer.text.splitlines())
+            return f"{head}\n\n{self._fixed(_INSTANT.sub(self._instant, text))}"
         value = _parsed(answer.text)
         known = {_put(value, where.split("."), instead) for where, instead in fixed.items()}
         return f"{head}\n\n{_laid_out(self._of(value, known))}"
