@@ -176,7 +176,13 @@ STATUS_OF: Final[Mapping[type[LedgerError], int]] = {
 }
 """The nearest ancestor counts."""
 
-_DATABASE_AWAY: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+_DATABASE_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a pool may say that puts back a connection cut in the middle
+    ConnectionError,
+    TimeoutError,
+)
 _UNAVAILABLE_STATES: Final = ("53", "57")
 
 

@@ -120,7 +120,7 @@ class _Writer:
             return await call(query, *arguments)
         except asyncpg.PostgresError as error:
             raise _translated(error) from error
-        except (asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise AmbiguousAppendError(str(error)) from error
         finally:
             watchdog.cancel()
@@ -194,7 +194,7 @@ class PostgresStore:
             await writer.connection.execute("SELECT ledger.lock_head()")
             yield writer
             await transaction.commit()
-        except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError) as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError, OSError) as error:
             # Whatever was under way ends with the connection; whether COMMIT was heard, only the keys know.
             writer.connection.terminate()
             raise (
@@ -211,7 +211,7 @@ class PostgresStore:
             self._write.connection.terminate()
             try:
                 self._writer = await self._connect_writer()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, 1.0)
             else:

@@ -63,7 +63,10 @@ PATIENCE_SECONDS: Final = 30.0
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
-_again: Final = retry((InterfaceError, OperationalError), max_attempts=10, wait=0.2)
+READ_TRIES: Final = 10
+READ_PAUSE_SECONDS: Final = 0.2
+CUT: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_again: Final = retry((InterfaceError, OperationalError), max_attempts=READ_TRIES, wait=READ_PAUSE_SECONDS)
 
 
 class LedgerRecorder(ApplicationRecorder):
@@ -130,7 +133,8 @@ class LedgerRecorder(ApplicationRecorder):
             return future.result()
         except CancelledError:
             raise InterfaceError("The recorder was closed meanwhile.") from None
-        except asyncpg.InterfaceError as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # The second is what a pool may say that puts back a connection cut in the middle.
             raise InterfaceError(str(error)) from error
         except (asyncpg.PostgresError, OSError) as error:
             raise OperationalError(str(error)) from error
@@ -225,7 +229,7 @@ class LedgerRecorder(ApplicationRecorder):
     async def _insert(self, stored_events: Sequence[StoredEvent]) -> Sequence[int]:
         async with self._writing:  # one at a time: there is one writing connection
             streams = list({str(event.originator_id) for event in stored_events})
-            batch = _batch_of(stored_events, await self._pool.fetch(LAST_VERSIONS, streams))
+            batch = _batch_of(stored_events, await self._last_versions(streams))
             try:
                 outcome = await self._append(batch)
             except TimeoutError as error:
@@ -239,6 +243,17 @@ class LedgerRecorder(ApplicationRecorder):
         if outcome.bad_units:
             raise IntegrityError("Somebody else has appended to one of the streams meanwhile.")
         return list(range(outcome.head_before + 1, outcome.head + 1))
+
+    async def _last_versions(self, streams: Sequence[str]) -> list[Any]:
+        """Nothing has been sent yet: a connection that was cut is no reason to give up."""
+        for _ in range(READ_TRIES):
+            try:
+                rows: list[Any] = await self._pool.fetch(LAST_VERSIONS, streams)
+            except (*CUT, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError):
+                await asyncio.sleep(READ_PAUSE_SECONDS)
+            else:
+                return rows
+        raise OperationalError("The database is away.")
 
     async def _append(self, batch: AppendBatch) -> Appended:
         while True:
