@@ -133,6 +133,8 @@ PURCHASE_ANSWER: Final[dict[str, Any]] = {
     "escrowState": "none",
     "hold": False,
     "version": 1,
+    "createdAt": "2026-01-31T12:00:00.001207Z",
+    "updatedAt": "2026-01-31T12:00:00.001207Z",
 }
 PURCHASE_VIEW: Final[dict[str, Any]] = {
     **PURCHASE_ANSWER,

@@ -99,6 +99,7 @@ class Purchase(msgspec.Struct, frozen=True, rename="camel"):
     points_to_claw: int = 0
     earned_lot: int = 0
     refunded_before_minor: int = 0
+    registered_at: datetime | None = None
 
     @property
     def due_minor(self) -> int:
@@ -110,7 +111,14 @@ def evolve(state: Purchase, event: Event) -> Purchase:
     """The purchase after the event; the given one stays as it is."""
     match event:
         case PurchaseRegistered():
-            return Purchase("pending", event.buyer_id, event.seller_id, event.price_minor, event.currency)
+            return Purchase(
+                "pending",
+                event.buyer_id,
+                event.seller_id,
+                event.price_minor,
+                event.currency,
+                registered_at=event.occurred_at,
+            )
         case PurchasePointsRedeemed():
             return msgspec.structs.replace(
                 state,

@@ -30,7 +30,7 @@ from ledger.use_cases.points import earn_claim, transaction_answer
 
 
 class PurchaseAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """The purchase after the command."""
+    """The purchase after the command. The times are those of the decisions; reads show when it was recorded."""
 
     purchase_request_id: str
     buyer_id: str
@@ -45,6 +45,8 @@ class PurchaseAnswer(msgspec.Struct, frozen=True, rename="camel"):
     escrow_state: str
     hold: bool
     version: int
+    created_at: datetime
+    updated_at: datetime
     payment_id: str | UnsetType = UNSET
 
 
@@ -72,7 +74,7 @@ def register_purchase(view: View, command: purchases.RegisterPurchase, now: date
     for user_id in (command.buyer_id, command.seller_id):
         check_exists(draft.read(ids.account_stream(user_id)), user_id)
     draft.add(stream, events)
-    return Decision(201, _answer(draft, command.purchase_request_id), draft.writes)
+    return Decision(201, _answer(draft, command.purchase_request_id, now), draft.writes)
 
 
 def change_purchase_status(view: View, command: purchases.ChangePurchaseStatus, now: datetime) -> Decision:
@@ -91,7 +93,7 @@ def change_purchase_status(view: View, command: purchases.ChangePurchaseStatus, 
         payment = last_payment(draft, purchase)
         arrived = decide_delivered(purchase.payment_id, payment, command.status, now)
         draft.add(ids.payment_stream(purchase.payment_id), arrived)
-    return Decision(200, _answer(draft, command.purchase_request_id), draft.writes, claims)
+    return Decision(200, _answer(draft, command.purchase_request_id, now), draft.writes, claims)
 
 
 def redeem_points(view: View, command: redemptions.RedeemPoints, now: datetime) -> Decision:
@@ -210,7 +212,7 @@ def _cancel(draft: Draft, command: purchases.ChangePurchaseStatus, purchase: Pur
         draft.add(ids.payment_stream(payment_id), [reserved])
 
 
-def _answer(draft: Draft, purchase_id: str) -> PurchaseAnswer:
+def _answer(draft: Draft, purchase_id: str, now: datetime) -> PurchaseAnswer:
     stream = ids.purchase_stream(purchase_id)
     purchase: Purchase = draft.read(stream)
     standing = last_payment(draft, purchase).standing
@@ -228,5 +230,7 @@ def _answer(draft: Draft, purchase_id: str) -> PurchaseAnswer:
         standing.escrow_state,
         bool(purchase.dispute_id),
         draft.version(stream),
+        purchase.registered_at or now,
+        now,
         purchase.payment_id or UNSET,
     )

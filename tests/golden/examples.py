@@ -98,7 +98,7 @@ STATES: Final[Mapping[str, msgspec.Struct]] = {
     ),
     "state.code.1": referrals.ReferralCode("u-1"),
     "state.purchase.2": purchases.Purchase(
-        "completed", "u-1", "u-2", 1234, "USD", 42, 42, 11, BACK_TO, "pay-1", "d-1", 84, 12, 1, 5, 100
+        "completed", "u-1", "u-2", 1234, "USD", 42, 42, 11, BACK_TO, "pay-1", "d-1", 84, 12, 1, 5, 100, AT
     ),
     **payment_examples.STATES,
     "state.export.1": exports.Export("csv", 42),
