@@ -10,7 +10,9 @@ from math import ceil, floor
 from typing import Any
 
 DECIMALS = {"USD": 2, "JPY": 0, "BHD": 3, "USDT": 6}
-LEVELS = [("bronze", 1, 0), ("silver", 2, 1000), ("gold", 3, 2500), ("platinum", 4, 10000)]
+Level = tuple[str, int, int]
+"""Name, tier, and the lifetime points it begins at."""
+LEVELS: list[Level] = [("bronze", 1, 0), ("silver", 2, 1000), ("gold", 3, 2500), ("platinum", 4, 10000)]
 STEPS = ["pending", "pending_payment", "active", "delivery", "delivered", "completed"]
 
 
@@ -34,6 +36,17 @@ class Line:
 
 
 @dataclass
+class Move:
+    """To a level: up one at a time, down at once. By the member's own points, or by a change of the levels."""
+
+    kind: str
+    left: str | None
+    to: Level
+    lifetime: int
+    by_change: bool
+
+
+@dataclass
 class Person:
     name: str
     lots: list[Lot] = field(default_factory=list)
@@ -43,7 +56,7 @@ class Person:
     referrer: str | None = None
     rewarded: int | None = None
     brought: list[str] = field(default_factory=list)
-    levels: list[str] = field(default_factory=list)
+    moves: list["Move"] = field(default_factory=list)
 
     @property
     def balance(self) -> int:
@@ -80,6 +93,7 @@ class Book:
         self.people: dict[str, Person] = {}
         self.purchases: dict[str, Purchase] = {}
         self.programme = Programme()
+        self.levels = LEVELS
         self.claimed: set[tuple[str, str, str]] = set()
         self.rewards: list[tuple[str, int]] = []
         self._lots = 0
@@ -105,7 +119,9 @@ class Book:
         person.lots.append(lot)
         before, person.lifetime = person.lifetime, person.lifetime + amount
         self._line(person, line, amount, reference, occurred)
-        person.levels += [name for name, _, least in LEVELS if before < least <= person.lifetime]
+        person.moves += [
+            Move("crossed", None, to, person.lifetime, False) for to in self.levels if before < to[2] <= person.lifetime
+        ]
         self._expired(user)
 
     def take(
@@ -136,6 +152,23 @@ class Book:
         self, person: Person, line: tuple[str, str], change: int, reference: str | None, occurred: Any = None
     ) -> None:
         person.lines.append(Line(*line, abs(change), person.balance + change, reference, occurred))
+
+    # ── levels ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def change_levels(self, levels: list[Level]) -> list[str]:
+        """Other levels, of the same names; who is moved by that."""
+        before, self.levels = self.levels, levels
+        moved = []
+        for user, person in self.people.items():
+            was, now = _reached(before, person.lifetime), _reached(levels, person.lifetime)
+            if now[1] < was[1]:
+                person.moves.append(Move("left", was[0], now, person.lifetime, True))
+            person.moves += [
+                Move("crossed", None, to, person.lifetime, True) for to in levels if was[1] < to[1] <= now[1]
+            ]
+            if now[1] != was[1]:
+                moved.append(user)
+        return moved
 
     # ── purchases ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -194,9 +227,8 @@ class Book:
     def level(self, user: str) -> tuple[str, tuple[str, int] | None]:
         """The level, and the next one with the points to go."""
         lifetime = self.people[user].lifetime
-        name = next(name for name, _, least in reversed(LEVELS) if least <= lifetime)
-        ahead = next(((name, least - lifetime) for name, _, least in LEVELS if least > lifetime), None)
-        return name, ahead
+        ahead = next(((name, least - lifetime) for name, _, least in self.levels if least > lifetime), None)
+        return _reached(self.levels, lifetime)[0], ahead
 
     def leaderboard(self) -> list[tuple[int, str, int, int]]:
         """Rank, member, referrals, points: most referrals, most points, who got there first."""
@@ -204,3 +236,7 @@ class Book:
         totals = {user: [points for whose, points in self.rewards if whose == user] for user in last}
         order = sorted(totals, key=lambda user: (-len(totals[user]), -sum(totals[user]), last[user]))
         return [(rank, user, len(totals[user]), sum(totals[user])) for rank, user in enumerate(order, 1)]
+
+
+def _reached(levels: list[Level], lifetime: int) -> Level:
+    return next(level for level in reversed(levels) if level[2] <= lifetime)

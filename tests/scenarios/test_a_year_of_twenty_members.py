@@ -1,6 +1,7 @@
 """A year in the life of twenty members over HTTP: what the service says is what a book kept by hand says.
 
-Purchases, referrals, redemptions, cancellations, expiries, a programme change, levels. YEAR_SEED repeats a failure.
+Purchases, referrals, redemptions, cancellations, expiries, a programme change, levels that change twice. YEAR_SEED
+repeats a failure.
 """
 
 import os
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.scenarios.hand_kept_book import Purchase
+from tests.scenarios.level_changes import change_the_levels, check_level_events, check_levels_were_lively
 from tests.scenarios.running_ledger import RunningLedger
 from tests.scenarios.year_over_http import NEW_YORK, SECRET, Year, money
 
@@ -20,12 +22,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.services]
 
 SEED = int(os.environ.get("YEAR_SEED", random.SystemRandom().randrange(10**6)))
 MEMBERS = [f"m{n:02}" for n in range(20)]
+LEVELS_CHANGE = {4: True, 8: False}
+"""In these months; whether members go up by it, or down."""
+SOON_MONTH = 8
 SOON_SECONDS = 4
 ABOUT = timedelta(seconds=30)
 
 
 def live(year: Year) -> None:
-    """Twelve months; then lots that expire while we look, some of them redeemed on purchases that are cancelled after."""
+    """Twelve months. Lots that expire while we look pass the time until the worker's clock comes round again."""
     chance, book = year.chance, year.book
     for month in range(12):
         for user in MEMBERS[:4] if month == 0 else MEMBERS[4 + 2 * (month - 1) : 4 + 2 * month]:
@@ -33,6 +38,10 @@ def live(year: Year) -> None:
         if month == 6:
             year.change_the_programme()
             year.join(MEMBERS[1], MEMBERS[0])
+        if month == SOON_MONTH:
+            see_points_expire(year)
+        if month in LEVELS_CHANGE:
+            change_the_levels(year, up=LEVELS_CHANGE[month])
         for user in list(book.people):
             book.now = datetime.now(UTC)
             if chance.random() < 0.6:
@@ -84,17 +93,14 @@ def check_member(year: Year, user: str) -> None:
     assert points["level"]["name"] == level
     assert ahead == (points["nextLevel"] and (points["nextLevel"]["name"], points["nextLevel"]["pointsToGo"]))
     assert (points["referralCode"], points["referralsCount"]) == (person.code, len(person.brought))
-    lines = all_of(year, "/api/points/transactions", "transactions", user)
+    lines = year.all_of("/api/points/transactions", "transactions", user)
     found = [(t["type"], t["source"], t["amount"], t["balance"], t.get("reference")) for t in lines]
     assert found == [(line.type, line.source, line.amount, line.balance, line.reference) for line in person.lines]
     for seen, line in zip(lines, person.lines, strict=True):
         assert line.occurred is None or abs(instant(seen["occurredAt"]) - line.occurred) < ABOUT
     check_filters(year, user, lines)
-    crossed = all_of(
-        year, "/api/admin/events", "events", "shop", "service", stream=f"account-{user}", type="points.level-crossed.v1"
-    )
-    assert [event["data"]["level"] for event in crossed] == person.levels
-    brought = all_of(year, "/api/points/referrals", "referrals", user)
+    check_level_events(year, user)
+    brought = year.all_of("/api/points/referrals", "referrals", user)
     assert [(r["userId"], r["pointsEarned"], r["status"]) for r in brought] == [
         (other, book.people[other].rewarded or 0, "pending" if book.people[other].rewarded is None else "rewarded")
         for other in person.brought
@@ -105,11 +111,11 @@ def check_member(year: Year, user: str) -> None:
 def check_filters(year: Year, user: str, lines: list[Any]) -> None:
     """By type, and by when it happened, whenever it was recorded."""
     for kind in ("earn", "expire", "restore"):
-        of_kind = all_of(year, "/api/points/transactions", "transactions", user, type=kind)
+        of_kind = year.all_of("/api/points/transactions", "transactions", user, type=kind)
         assert of_kind == [line for line in lines if line["type"] == kind]
     since, until = year.start - timedelta(days=250), year.start - timedelta(days=100)
-    within = all_of(
-        year, "/api/points/transactions", "transactions", user, **{"from": since.isoformat(), "to": until.isoformat()}
+    within = year.all_of(
+        "/api/points/transactions", "transactions", user, **{"from": since.isoformat(), "to": until.isoformat()}
     )
     assert within == [line for line in lines if since <= instant(line["occurredAt"]) < until]
 
@@ -148,7 +154,7 @@ def check_leaderboard(year: Year) -> None:
 
 
 def check_purchases(year: Year) -> None:
-    seen = {p["purchaseRequestId"]: p for p in all_of(year, "/api/purchases", "", "shop", "service")}
+    seen = {p["purchaseRequestId"]: p for p in year.all_of("/api/purchases", "", "shop", "service")}
     assert seen.keys() == year.book.purchases.keys()
     for name, wanted in year.book.purchases.items():
         expected = {
@@ -163,21 +169,9 @@ def check_purchases(year: Year) -> None:
         }
         assert {field: seen[name][field] for field in expected} == expected, name
     for user in MEMBERS[:3]:
-        mine = all_of(year, "/api/purchases", "", user)
+        mine = year.all_of("/api/purchases", "", user)
         wanted_mine = [name for name, p in year.book.purchases.items() if user in {p.buyer, p.seller}]
         assert [p["purchaseRequestId"] for p in mine] == wanted_mine
-
-
-def all_of(year: Year, path: str, key: str, user: str, role: str = "buyer", **params: Any) -> list[Any]:
-    """A whole list, page by page by cursor, oldest first."""
-    rows: list[Any] = []
-    cursor: dict[str, str] = {}
-    while True:
-        answer = year.read(path, user, role, sortOrder="asc", limit=50, **params, **cursor)
-        rows += answer["data"][key] if key else answer["data"]
-        if answer["meta"]["nextCursor"] is None:
-            return rows
-        cursor = {"after": answer["meta"]["nextCursor"]}
 
 
 def instant(text: str) -> datetime:
@@ -191,7 +185,6 @@ def test_a_year_in_the_life_of_twenty_members(tmp_path):
     try:
         year = Year(running.url, SEED)
         live(year)
-        see_points_expire(year)
         for user in MEMBERS:
             check_member(year, user)
         check_leaderboard(year)
@@ -201,5 +194,5 @@ def test_a_year_in_the_life_of_twenty_members(tmp_path):
         assert running.stop() == 0
     kinds = {line.type for person in year.book.people.values() for line in person.lines}
     assert kinds == {"earn", "spend", "expire", "admin_grant", "admin_deduct", "restore"}, "the year was too quiet"
-    assert sum(len(person.levels) for person in year.book.people.values()) >= 2
+    check_levels_were_lively(year)
     assert len({points for _, points in year.book.rewards}) == 2, "rewards of both programmes"

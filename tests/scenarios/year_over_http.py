@@ -16,6 +16,7 @@ from tests.scenarios.hand_kept_book import DECIMALS, STEPS, Book, Person, Purcha
 
 SECRET = "the secret of a year, of more than 32 bytes"
 NEW_YORK = "America/New_York"
+PROGRAMME = "/api/admin/programme"
 
 
 class Year:
@@ -49,6 +50,17 @@ class Year:
         answer = self.request("GET", path, user, role, params={"minPosition": self.position} | params)
         assert answer.status_code == 200, (path, params, answer.text)
         return answer.json()
+
+    def all_of(self, path: str, key: str, user: str, role: str = "buyer", **params: Any) -> list[Any]:
+        """A whole list, page by page by cursor, oldest first."""
+        rows: list[Any] = []
+        cursor: dict[str, str] = {}
+        while True:
+            answer = self.read(path, user, role, sortOrder="asc", limit=50, **params, **cursor)
+            rows += answer["data"][key] if key else answer["data"]
+            if answer["meta"]["nextCursor"] is None:
+                return rows
+            cursor = {"after": answer["meta"]["nextCursor"]}
 
     # ── what members do ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -153,22 +165,26 @@ class Year:
             self.book.step(name, status)
 
     def change_the_programme(self) -> None:
-        seen = self.request("GET", "/api/admin/programme", "root", "admin")
-        body = seen.json()["data"] | {
-            "pointsPerUnit": "1.5",
-            "pointsPerCreditUnit": 60,
-            "expiryDays": 450,
-            "referralReward": 350,
-            "reviewReward": 25,
-            "timezone": NEW_YORK,
-        }
-        done = self.request(
-            "PUT", "/api/admin/programme", "root", "admin", json=body, headers={"If-Match": seen.headers["ETag"]}
+        self.replace_programme(
+            pointsPerUnit="1.5",
+            pointsPerCreditUnit=60,
+            expiryDays=450,
+            referralReward=350,
+            reviewReward=25,
+            timezone=NEW_YORK,
         )
-        assert done.status_code == 200, done.text
-        self.position = done.headers["Ledger-Position"]
         new = self.book.programme
         new.rate, new.points_for_one, new.expiry_days, new.reward, new.review = Fraction(3, 2), 60, 450, 350, 25
+
+    def replace_programme(self, **changes: Any) -> int:
+        """These fields of it; the version it has then."""
+        seen = self.request("GET", PROGRAMME, "root", "admin")
+        body = seen.json()["data"] | changes
+        version = {"If-Match": seen.headers["ETag"]}
+        done = self.request("PUT", PROGRAMME, "root", "admin", json=body, headers=version)
+        assert done.status_code == 200, done.text
+        self.position = done.headers["Ledger-Position"]
+        return int(seen.headers["ETag"].strip('"')) + 1
 
 
 def money(minor: int, currency: str) -> dict[str, str]:
