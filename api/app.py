@@ -2,6 +2,7 @@
 
     uvicorn → Gate (ids, CORS, token, limits) → lean route, or Litestar → handler or query → envelope
             → Realtime, for everything under /socket.io
+            → a lean route at once, if the request comes whole and need not wait: `whole_requests.py`
 
 Read next: `gate.py`, then `routes/points.py`; `realtime.py`.
 """

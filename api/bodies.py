@@ -45,10 +45,15 @@ async def read_body(call: Call, receive: Receive) -> bytes:
     body = message["body"]
     if message["more_body"] or len(body) > BODY_LIMIT_BYTES:
         body = await _read_on(call, receive, body)
-    content_type = headers.get(b"content-type")
-    if (content_type != _JSON and body) or b"content-encoding" in headers:
-        _check_type(content_type, headers.get(b"content-encoding"))
+    check_type(call, body)
     return body
+
+
+def check_type(call: Call, body: bytes) -> None:
+    """Refuse a body that is not JSON, or encoded."""
+    content_type = call.headers.get(b"content-type")
+    if (content_type != _JSON and body) or b"content-encoding" in call.headers:
+        _check_type(content_type, call.headers.get(b"content-encoding"))
 
 
 async def _read_on(call: Call, receive: Receive, body: bytes) -> bytes:

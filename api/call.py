@@ -5,6 +5,7 @@ Made once per request by `gate.py`. Standard library and msgspec. Read next: `ga
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -89,8 +90,13 @@ def call_of(request: Request[Any, Any, Any]) -> Call:
 
 
 def utc_now() -> datetime:
-    """The clock of this process: the only place where the HTTP side reads it."""
+    """The clock of this process: the HTTP side reads it here and in `milliseconds_now` only."""
     return datetime.now(UTC)
+
+
+def milliseconds_now() -> int:
+    """The same clock in whole milliseconds since 1970, which cost a fifth of a datetime."""
+    return time_ns() // 1_000_000
 
 
 def _taken_over(given: bytes | None) -> str | None:

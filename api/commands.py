@@ -1,18 +1,19 @@
 """Every command over HTTP: one body, one command, one answer. A route is a row of data; this is what runs it.
 
 The same function serves the ordinary routes (through Litestar) and the lean ones (straight from the gate).
-Read next: `routes/points.py` for rows, `gate.py` for the lean ones.
+Read next: `routes/points.py` for rows, `gate.py` and `whole_requests.py` for the lean ones.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler, post, put
 from litestar.types import Receive
 
-from api.bodies import decode_body, read_body
+from api.bodies import check_type, decode_body, read_body
 from api.call import Call, call_of, utc_now
 from api.documented import Documented, opened_to
 from api.envelope import Reply, success
@@ -21,9 +22,16 @@ from api.idempotency import KeyRule, answer_headers, read_if_match, read_key
 from api.queries import Nothing, read_query
 from api.security import Access
 from ledger.decision import Answer, Origin, fingerprint
+from ledger.store.work import Waiting
 
 PathParams = Mapping[str, str]
 NO_PARAMS: Final[PathParams] = {}
+
+
+class WaitingCall(Waiting, Protocol):
+    """Who waits for an answer over HTTP, and makes the reply of it."""
+
+    reply_of: Callable[[Answer], Reply]
 
 
 class LeanRoute(msgspec.Struct, frozen=True):
@@ -32,6 +40,8 @@ class LeanRoute(msgspec.Struct, frozen=True):
     path: str
     access: Access
     perform: Callable[[Call, Receive], Awaitable[Reply]]
+    perform_for: Callable[[Call, bytes, WaitingCall], None] | None = None
+    """Where there is one, whole requests are served without a task of their own: see `whole_requests.py`."""
 
 
 def _stored(_body: Any, answer: Answer) -> Any:
@@ -57,7 +67,18 @@ class CommandRoute(msgspec.Struct, frozen=True, kw_only=True):
 
     async def perform(self, call: Call, receive: Receive, params: PathParams = NO_PARAMS) -> Reply:
         """Read, decide, answer; whatever is refused is raised."""
-        raw = await read_body(call, receive)
+        body, command, origin = self.read(call, await read_body(call, receive), params)
+        return self.reply(call, body, await call.resources.handler.handle(command, origin))
+
+    def perform_for(self, call: Call, raw: bytes, waiting: WaitingCall) -> None:
+        """The same for a body that is there already: `waiting` is told the answer. What is refused at once is raised."""
+        check_type(call, raw)
+        body, command, origin = self.read(call, raw)
+        waiting.reply_of = partial(self.reply, call, body)
+        call.resources.handler.handle_for(command, origin, waiting)
+
+    def read(self, call: Call, raw: bytes, params: PathParams = NO_PARAMS) -> tuple[Any, Any, Origin]:
+        """The body, the command it asks for, and where that comes from."""
         if call.query:
             read_query(call, Nothing)
         key = read_key(call, self.key)
@@ -68,8 +89,10 @@ class CommandRoute(msgspec.Struct, frozen=True, kw_only=True):
         expected_version = read_if_match(call)
         body = decode_body(self.decoder, raw if raw or self.documented.body_required else b"{}")
         command = self.build(body, params, call)
-        origin = origin_of(call, fingerprint(call.method, call.path, raw), key, expected_version)
-        answer = await call.resources.handler.handle(command, origin)
+        return body, command, origin_of(call, fingerprint(call.method, call.path, raw), key, expected_version)
+
+    def reply(self, call: Call, body: Any, answer: Answer) -> Reply:
+        """The answer in its envelope."""
         return success(
             call,
             self.messages[answer.status],
@@ -81,7 +104,7 @@ class CommandRoute(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lean(self) -> LeanRoute:
         """The same route for the gate."""
-        return LeanRoute(self.path, self.access, self.perform)
+        return LeanRoute(self.path, self.access, self.perform, self.perform_for)
 
     @property
     def handler(self) -> HTTPRouteHandler:

@@ -3,14 +3,15 @@
 msgspec and the standard library. Read next: `errors.py` for the answers that refuse.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from litestar import Response
 from msgspec import UNSET, UnsetType
 
-from api.call import Call, Header, utc_now
+from api.call import Call, Header, milliseconds_now
 
 JSON: Final = (b"content-type", b"application/json")
 
@@ -78,6 +79,12 @@ def timestamp(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
+@lru_cache(1)
+def timestamp_of(milliseconds: int) -> str:
+    """The same of milliseconds since 1970. Answers go out in crowds: within a millisecond it is rendered once."""
+    return timestamp(datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
 def success(
     call: Call,
     message: str,
@@ -95,7 +102,7 @@ def success(
             message,
             data,
             status,
-            timestamp(utc_now()),
+            timestamp_of(milliseconds_now()),
             call.path,
             call.method,
             meta or UNSET,
@@ -115,7 +122,7 @@ def failure(
             message,
             code,
             status,
-            timestamp(utc_now()),
+            timestamp_of(milliseconds_now()),
             call.path,
             call.method,
             UNSET if data is None else data,

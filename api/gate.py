@@ -39,6 +39,10 @@ class Gate:
         self._cors = cors
         self._lean = {route.path: route for route in lean}
         self._ordinary = ordinary
+        self.at_once: Mapping[bytes, LeanRoute] = {
+            route.path.encode(): route for route in self._lean.values() if route.perform_for is not None
+        }
+        """By request target: the routes that serve whole requests without ASGI."""
         self.resources: Resources | None = None
         self.methods: Mapping[str, Iterable[str]] = {}
         """Of every path that is served, as its routes spell it."""
@@ -73,6 +77,18 @@ class Gate:
             await send_reply(reply, sending)
         route = path if lean is not None else scope.get("path_template") or NO_ROUTE
         observe_request(call.method, route, sending.status, perf_counter() - began)
+
+    def admit_at_once(self, call: Call) -> bool:
+        """Let in a POST that need not wait for anything, as `__call__` would. False: it may have to; nothing is counted.
+
+        Known token, a lease at hand: what does not need both goes the other way, refusals included.
+        """
+        authorization = call.headers.get(b"authorization")
+        if authorization is None or call.comes_twice(b"authorization"):
+            return False
+        call.caller = self._tokens.remembered(authorization)
+        self._cors.answer(call)
+        return self._limits.admit_at_once(call)
 
     async def _identify(self, call: Call) -> None:
         """Find the caller; why there is none is said only by a route that needs one."""

@@ -45,6 +45,14 @@ class JoinedWrites:
             self._held = None
             self.transport.write(held + data if data else held)
 
+    def write_whole(self, data: bytes) -> None:
+        """Send this now, behind what is held."""
+        held = self._held
+        if held is not None:
+            self._held = None
+            data = held + data
+        self.transport.write(data)
+
     def close(self) -> None:
         """Send what is held, then close."""
         self._release()
@@ -66,7 +74,12 @@ class OneWriteProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client has connected."""
         self._plain = transport
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # duck-typed
+        self._joined = JoinedWrites(transport, self.loop)
+        super().connection_made(self._joined)  # type: ignore[arg-type]  # duck-typed
+
+    def write_whole(self, answer: bytes) -> None:
+        """Send a whole answer now, behind what is held."""
+        self._joined.write_whole(answer)
 
     def data_received(self, data: bytes) -> None:
         """More has come."""

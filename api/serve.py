@@ -4,14 +4,14 @@ Read next: `app.py`; `cli/serve.py` for who calls this.
 """
 
 import socket
+from functools import partial
 from typing import Final
 
 import uvicorn
-from litestar.types import ASGIApp
 
 from api.app import LedgerApi
-from api.one_write import OneWriteProtocol
 from api.realtime import MESSAGE_BYTES
+from api.whole_requests import WholeRequestsProtocol
 from ledger.settings import Settings
 
 BACKLOG: Final = 2048
@@ -20,7 +20,7 @@ KEEP_ALIVE_SECONDS: Final = 75
 SHUTDOWN_SECONDS: Final = 15
 
 
-def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def server_config(app: LedgerApi, settings: Settings) -> uvicorn.Config:
     """The server of one process.
 
     Proxy headers are not uvicorn's business: it would believe any of them that comes from this machine.
@@ -30,7 +30,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=partial(WholeRequestsProtocol, app.gate),  # type: ignore[arg-type]  # called like a class, and nothing else
         lifespan="on",
         access_log=False,
         log_config=None,

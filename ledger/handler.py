@@ -33,6 +33,7 @@ from ledger.domain.referrals import GenerateReferralCode
 from ledger.domain.suspense import SettleSuspense
 from ledger.errors import LedgerError, StaleVersion
 from ledger.store.committer import Committer, Group, Work
+from ledger.store.work import Waiting
 from ledger.use_cases import deliveries, disputes, exports, members, payments, points, programme, purchases, suspense
 from ledger.use_cases.deliveries import DeliveryAnswer
 from ledger.use_cases.members import MemberAnswer, ReferralCodeAnswer, RegisterMember
@@ -109,6 +110,10 @@ class Handler:
     def handle(self, command: Any, origin: Origin) -> Coroutine[Any, Any, Answer]:
         """Do it once, durably, or raise the `LedgerError` it is refused with. A known key replays its answer."""
         return self._committer.submit(_work(command, origin))
+
+    def handle_for(self, command: Any, origin: Origin, waiting: Waiting) -> None:
+        """As `handle`, but it is `waiting` that is told the outcome, from within the committer."""
+        self._committer.submit_for(_work(command, origin), waiting)
 
     async def handle_each(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer | LedgerError]:
         """Do each on its own; the outcomes in order."""

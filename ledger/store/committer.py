@@ -130,6 +130,7 @@ class Committer(Intake):
                 self._fill(draft, idle=sent is None)
             if sent is None and draft is not None:
                 sent, draft = await self._send(draft), None
+                await asyncio.sleep(0)  # the append begins to run here: some of those who are told work at once
                 self._answer()
                 continue
             self._answer()

@@ -11,7 +11,7 @@ from typing import Final
 
 from ledger.decision import Answer
 from ledger.errors import DuplicateBatchKey, Overloaded, StoreUnavailable, Unavailable
-from ledger.store.work import Countdown, Slot, Work
+from ledger.store.work import Countdown, Waiting, Work
 
 PATIENCE: Final = 2
 """After so many conflicts a command is decided under the head lock, so that no process starves."""
@@ -56,23 +56,26 @@ class Intake:
         self._enqueue((work,))
         return await future
 
+    def submit_for(self, work: Work, waiting: Waiting) -> None:
+        """As `submit`, but it is `waiting` that is told the outcome. Raises `Unavailable` if there is no room."""
+        if work.identity in self._in_flight:
+            following = asyncio.ensure_future(self.submit(work))
+            following.add_done_callback(partial(_hand_over, waiting))
+            return
+        self._check_room(1)
+        work.future = waiting
+        self._enqueue((work,))
+
     async def submit_each(self, works: Sequence[Work]) -> list[Answer | BaseException]:
         """The outcomes of works that have nothing to do with each other, in order."""
         if not works:
             return []
         countdown = Countdown(len(works))
         for work, slot in zip(works, countdown.slots, strict=True):
-            if work.identity in self._in_flight:
-                following = asyncio.ensure_future(self.submit(work))
-                following.add_done_callback(partial(_hand_over, slot))
-                continue
             try:
-                self._check_room(1)
+                self.submit_for(work, slot)
             except Unavailable as refusal:
                 slot.set_exception(refusal)
-            else:
-                work.future = slot
-                self._enqueue((work,))
         await countdown.done
         outcomes = [slot.outcome for slot in countdown.slots if slot.outcome is not None]
         countdown.slots.clear()  # no cycle stays behind for a collector that runs rarely
@@ -143,9 +146,9 @@ async def _outcome_of(work: Work) -> Answer | BaseException:
         return error
 
 
-def _hand_over(slot: Slot, following: "asyncio.Task[Answer]") -> None:
+def _hand_over(waiting: Waiting, following: "asyncio.Task[Answer]") -> None:
     error = following.exception()
     if error is None:
-        slot.set_result(following.result())
+        waiting.set_result(following.result())
     else:
-        slot.set_exception(error)
+        waiting.set_exception(error)

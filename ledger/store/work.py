@@ -7,7 +7,7 @@ import asyncio
 from decimal import Decimal
 from hashlib import sha256
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import uuid_utils
@@ -36,6 +36,19 @@ class Group:
     def __init__(self) -> None:
         """No refusal yet."""
         self.refusal: tuple[int, LedgerError] | None = None
+
+
+class Waiting(Protocol):
+    """Who waits for an outcome: a future, or what is told at once. It is told within the flusher, so it never raises."""
+
+    def done(self) -> bool:
+        """Whether it need not be told any more."""
+
+    def set_result(self, outcome: Answer, /) -> None:
+        """The answer."""
+
+    def set_exception(self, outcome: BaseException, /) -> None:
+        """The refusal."""
 
 
 class Work:
@@ -81,7 +94,7 @@ class Work:
         self.attempts = 0
         self.taken: set[tuple[str, str]] | None = None
         self.known: Answer | LedgerError | None = None
-        self.future: asyncio.Future[Answer] | Slot | None = None
+        self.future: Waiting | None = None
         self.followers: list[asyncio.Future[Answer]] | None = None
 
     def settle(self, outcome: Answer | BaseException) -> None:
@@ -92,7 +105,7 @@ class Work:
                 _tell(follower, outcome)
 
 
-def _tell(future: "asyncio.Future[Answer] | Slot | None", outcome: Answer | BaseException) -> None:
+def _tell(future: Waiting | None, outcome: Answer | BaseException) -> None:
     if future is not None and not future.done():
         if type(outcome) is Answer:  # isinstance on a Struct goes through a Python ABC
             future.set_result(outcome)

@@ -37,9 +37,10 @@ class _Server(Server):
 class Api:
     """A client of the service that signs in as anybody."""
 
-    def __init__(self, base_url: str, app: LedgerApi) -> None:
+    def __init__(self, base_url: str, app: LedgerApi, server: Server) -> None:
         self.base_url = base_url
         self.app = app
+        self.server = server
         self.http = httpx.AsyncClient(base_url=base_url, timeout=20)
 
     def token(self, user: str = "shop", role: str = "service", **claims: Any) -> str:
@@ -108,7 +109,7 @@ async def running(settings: Settings, *, lean: bool = True) -> AsyncIterator[Api
     while not server.started:
         assert not task.done(), task.exception()
         await asyncio.sleep(0.01)
-    api = Api(f"http://127.0.0.1:{listening.getsockname()[1]}", app)
+    api = Api(f"http://127.0.0.1:{listening.getsockname()[1]}", app, server)
     try:
         yield api
     finally:

@@ -153,10 +153,11 @@ async def test_only_json_in_utf8_is_read(api: Any, headers: dict[str, str], stat
 
 
 async def test_a_fault_of_ours_is_500_without_a_word_of_it(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def explode(*_: Any) -> None:
+    def explode(*_: Any) -> None:
         raise RuntimeError("the secret is in /etc/secret")
 
     monkeypatch.setattr(api.app.gate.resources.handler, "handle", explode)
+    monkeypatch.setattr(api.app.gate.resources.handler, "handle_for", explode)
     monkeypatch.setattr(api.app.gate.resources, "models", None)
     body = {"userId": "u", "amount": 1, "source": "bonus", "reference": "r"}
     lean = await api.post("/api/points/earn", body)
