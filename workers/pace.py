@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from time import monotonic
 from typing import Final, TypeVar
 
-EVENTS_AT_ONCE: Final = 100
+EVENTS_AT_ONCE: Final = 200
 """An append of so many holds the head for some milliseconds."""
 REST: Final = 1.0
 """Rest for each second of work."""
