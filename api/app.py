@@ -28,9 +28,10 @@ from api.realtime import Realtime
 from api.resources import redis_pool, started
 from api.routes import LEAN_ROUTES, ROUTES
 from api.security import Tokens, authorize
-from ledger.errors import PurchaseNotFound
+from ledger.errors import PurchaseNotFound, ReadModelBehind
 from ledger.settings import Settings
 from projections.purchases import get_purchase
+from projections.read_model_list import head_position
 
 GC_THRESHOLD: Final = (50_000, 20, 50)
 """Thousands of small objects live for one request; collecting at every 700 of them was the p99."""
@@ -90,9 +91,14 @@ def create_app(settings: Settings, *, lean: bool = True) -> LedgerApi:
     async def parties_of(purchase_id: str) -> tuple[str, str] | None:
         if gate.resources is None:
             return None
+        models = gate.resources.models
         try:
-            found = await get_purchase(gate.resources.models, purchase_id)
-        except PurchaseNotFound:
+            try:
+                found = await get_purchase(models, purchase_id)
+            except PurchaseNotFound:  # it may be registered already, and not read yet
+                head = await head_position(gate.resources.pool)
+                found = await get_purchase(models, purchase_id, min_position=head)
+        except (PurchaseNotFound, ReadModelBehind):
             return None
         return found.value.buyer_id, found.value.seller_id
 

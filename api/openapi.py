@@ -67,7 +67,7 @@ def document_of(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         "info": {
             "title": "Ledger",
             "version": "1",
-            "summary": "Points of a marketplace, as one append-only log of events.",
+            "summary": "Points and escrowed payments of a marketplace, as one append-only log of events.",
             "description": "Every JSON answer is an envelope; `error` is a stable code. A POST that appends events takes "
             "an `Idempotency-Key` and replays its first answer for ever. A write answers `Ledger-Position`; a read waits "
             "for it with `minPosition`. HEAD is answered as GET, without its body.",

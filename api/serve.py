@@ -3,6 +3,7 @@
 Read next: `app.py`; `cli/serve.py` for who calls this.
 """
 
+import logging
 import socket
 from functools import partial
 from typing import Final
@@ -20,11 +21,22 @@ KEEP_ALIVE_SECONDS: Final = 75
 SHUTDOWN_SECONDS: Final = 15
 
 
+class _WithoutQueries(logging.Filter):
+    """Takes the query out of what uvicorn says of a WebSocket: a token may stand in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let it pass, changed."""
+        if "WebSocket" in str(record.msg) and isinstance(record.args, tuple):
+            record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+        return True
+
+
 def server_config(app: LedgerApi, settings: Settings) -> uvicorn.Config:
     """The server of one process.
 
     Proxy headers are not uvicorn's business: it would believe any of them that comes from this machine.
     """
+    logging.getLogger("uvicorn.error").addFilter(_WithoutQueries())
     return uvicorn.Config(
         app,
         host=settings.host,

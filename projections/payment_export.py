@@ -1,4 +1,4 @@
-"""Payments by the million, for a file: the rows of the list, oldest first, all of one moment, never many in memory.
+"""Payments by the million, for a file: the rows of the list, newest first, all of one moment, never many in memory.
 
 Imports `ledger` only. Read next: `payment_scope.py`, `csv_cells.py`.
 """
@@ -29,7 +29,7 @@ def stream_payments(
 ) -> AbstractAsyncContextManager[Stream]:
     """The payments of the scope in the order they were opened."""
     rows, arguments = scope.rows(1)
-    query = f"SELECT t.* FROM {rows} ORDER BY t.opened"
+    query = f"SELECT t.* FROM {rows} ORDER BY t.opened DESC"
     return models.stream(PAYMENTS_MODEL, query, *arguments, min_position=min_position)
 
 

@@ -48,7 +48,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ledger-service", message="%(version)s")
 def ledger() -> None:
-    """An event-sourced points ledger."""
+    """An event-sourced ledger of points and of money in escrow."""
 
 
 def main() -> None:

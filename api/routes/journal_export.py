@@ -20,7 +20,7 @@ from ledger.domain.exports import Format, RecordExport
 from ledger.errors import InvalidCommand, JournalIncomplete, Overloaded, ReadModelBehind
 from projections.journal_export import JournalFilter, export_journal
 
-MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+MEDIA_TYPES: Final = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
 EXAMPLE: Final = (
     "position,entry,recorded_at,event_type,stream,account,currency,debit,credit,balance_after,purchase_request_id,"
     "payment_id,user_id,actor,reference,description,event_hash\r\n"

@@ -1,4 +1,4 @@
-"""Payments as a file: the rows of the list, oldest first, as many as there are. Read next: `../streams.py`."""
+"""Payments as a file: the rows of the list, newest first, as many as there are. Read next: `../streams.py`."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final, Literal
@@ -32,7 +32,7 @@ class ExportQuery(StatsQuery, frozen=True, forbid_unknown_fields=True):
         Documented(
             summary="Export payments",
             description=OF_WHOM
-            + " The rows of the list with these filters, oldest first and all at once, of one moment: "
+            + " The rows of the list with these filters, newest first and all at once, of one moment: "
             "`Ledger-Position` names it. `json` is the envelope with the list as `data`, no pagination, and the number of "
             "rows as `meta.total`. `csv` is no envelope: UTF-8, RFC 4180, a header always, amounts as decimal strings; a "
             "text that begins with = + - @ tab or CR has a ' before it.",
@@ -57,7 +57,7 @@ async def payment_export(request: Request[Any, Any, Any]) -> Stream:
         call,
         source,
         _csv,
-        "text/csv; charset=utf-8",
+        "text/csv",
         **{"Content-Disposition": 'attachment; filename="payments.csv"'},
     )
 

@@ -1,6 +1,7 @@
 """Live events over a real Socket.IO client: who may listen, to what, in which order, and what survives which failure."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -80,6 +81,28 @@ async def test_a_connection_without_a_valid_token_is_refused(api, what, where):
     query = f"?token={token}" if where == "query" and token is not None else ""
     with pytest.raises(socketio.exceptions.ConnectionError):
         await listener.connect(api.base_url, token if where == "auth" else None, query=query)
+    await listener.client.disconnect()
+
+
+async def test_a_token_in_the_query_is_not_written_into_the_log(api, caplog):
+    caplog.set_level(logging.INFO, logger="uvicorn.error")
+    token, listener = api.token("ada", "buyer"), Listener()
+    await listener.connect(api.base_url, None, query=f"?token={token}")
+    await listener.client.disconnect()
+    assert "WebSocket" in caplog.text
+    assert token not in caplog.text
+
+
+async def test_the_room_of_a_purchase_may_be_joined_as_soon_as_it_is_registered(api):
+    buyer, seller = await api.member(), await api.member()
+    listener = Listener()
+    await listener.connect(api.base_url, api.token(seller, "seller"))
+    for _ in range(5):
+        purchase = api.name("purchase")
+        price = {"amount": "5.00", "currency": "USD"}
+        body = {"purchaseRequestId": purchase, "buyerId": buyer, "sellerId": seller, "price": price}
+        assert (await api.post("/api/purchases", body)).status_code == 201
+        assert (await listener.join("request", purchase))["ok"]
     await listener.client.disconnect()
 
 

@@ -163,12 +163,12 @@ async def test_list_statistics_and_export_are_of_the_same_rows_for_everybody(mod
         assert (await list_payments(models, scope, offset=3, limit=5)).value.rows == wanted[3:8]
 
         async with stream_payments(models, scope) as stream:
-            assert [view_of(row) async for row in stream.rows] == wanted[::-1]
+            assert [view_of(row) async for row in stream.rows] == wanted
         async with stream_payments(models, scope) as stream:
             text = "".join([line async for line in csv_of(aiter(stream.rows))])
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         assert text.split("\r\n")[0].split(",") == list(COLUMNS)
-        assert [row["id"] for row in rows] == [one.id for one in wanted[::-1]]
+        assert [row["id"] for row in rows] == [one.id for one in wanted]
 
         stats = (await get_payment_stats(models, scope)).value
         assert [entry.currency for entry in stats.currencies] == sorted({one.amount.currency for one in wanted})
