@@ -39,7 +39,11 @@ async def read_body(call: Call, receive: Receive) -> bytes:
     if declared is not None and int(declared[:20]) > BODY_LIMIT_BYTES:
         await _discard(call, receive)
         raise _too_large()
-    message = await receive()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            message = await receive()
+    except TimeoutError:  # the head came, and nothing after it: some routes are open to anybody
+        raise _too_slow() from None
     if message["type"] != "http.request":
         raise ClientGone("The client hung up before it had sent its request.")
     body = message["body"]
@@ -69,7 +73,7 @@ async def _read_on(call: Call, receive: Receive, body: bytes) -> bytes:
                 size += len(message["body"])
                 more = message["more_body"]
     except TimeoutError:
-        raise MalformedBody(f"The body did not arrive within {BODY_SECONDS} seconds.") from None
+        raise _too_slow() from None
     if size > BODY_LIMIT_BYTES:
         if more:
             await _discard(call, receive)
@@ -150,6 +154,10 @@ def _check_type(content_type: bytes | None, encoding: bytes | None) -> None:
         raise UnsupportedMediaType(f"Content-Type is {given}; application/json in UTF-8 is expected.")
     if encoding is not None and encoding.lower() != b"identity":
         raise UnsupportedMediaType("Content-Encoding is not supported; send the body as it is.")
+
+
+def _too_slow() -> MalformedBody:
+    return MalformedBody(f"The body did not arrive within {BODY_SECONDS} seconds.")
 
 
 def _too_large() -> BodyTooLarge:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from api import bodies
+from tests.api.raw_client import connected, head_and_body
+
 EARN = {"userId": "user-1", "amount": 1, "source": "bonus", "reference": "r"}
 
 
@@ -183,3 +186,25 @@ async def test_a_name_without_end_is_not_repeated_to_its_end(api: Any, body: byt
     assert answer.json()["data"][0]["field"].endswith("…")
     query = await api.http.get("/api/points/levels?" + "a" * 50_000 + "=1", headers=api.bearer())
     assert len(query.json()["message"]) < 500
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/api/payment/webhooks/stripe", {}),
+        ("/api/points/earn", {"role": "service"}),
+        ("/api/purchases", {"role": "service"}),
+    ],
+    ids=["open to anybody", "lean", "ordinary"],
+)
+@pytest.mark.parametrize("sent", ["", '{"userId"'], ids=["no body", "half a body"])
+async def test_who_announces_a_body_and_does_not_send_it_is_not_waited_for(
+    api: Any, monkeypatch: pytest.MonkeyPatch, path: str, headers: dict[str, str], sent: str
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+    who = api.bearer("shop", headers["role"]) if headers else {}
+    head, _ = head_and_body(path, {"Content-Type": "application/json", "Content-Length": "100", **who}, "")
+    async with connected(api) as client:
+        answer = await client.asked(head, *([sent.encode()] if sent else []))
+    assert (answer.status, '"error":"INVALID_JSON"' in answer.text) == (400, True)
+    assert "did not arrive within" in answer.text
