@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from ledger.store.codec import Actor, decode_metadata
-from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.cursor import Slice, SortOrder
+from projections.list_pages import page_of_list, start_of
 from projections.projection import Connection, LogEvent, Page, Table, copy_rows, table_names
 from projections.read_models import Answer, ReadModels
 
@@ -172,7 +173,7 @@ async def list_events(
         )
         if value is not None
     ]
-    start = (0 if sort_order == "asc" else 2**63 - 1) if after is None else position_of(after, sort_order)
+    start = start_of(after, sort_order)
     found = await models.read(
         _AUDIT_TRAIL,
         _list_query(tuple(test for test, _ in given), sort_order),
@@ -183,10 +184,7 @@ async def list_events(
         min_position=min_position,
         stream=stream or "",
     )
-    events = [event_view(row) for row in found.rows[:limit] if row["position"] is not None]
-    cursor = cursor_after(events[-1].position, sort_order) if len(found.rows) > limit else None
-    answer = Slice(events, found.rows[0]["total"], page, limit, cursor)
-    return Answer(answer, found.position, 0, {**found.meta(), **answer.meta()})
+    return page_of_list(found, event_view, ordered_by="position", page=page, limit=limit, order=sort_order)
 
 
 def _list_query(tests: tuple[str, ...], order: SortOrder) -> str:

@@ -12,9 +12,10 @@ from ledger.domain.disputes import Dispute, Evidence
 from ledger.payment_errors import DisputeNotFound, NotYourDispute
 from ledger.payment_views import DisputeView, dispute_view
 from projections.audit_trail import COUNTED_AT_MOST
-from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.cursor import Slice, SortOrder
 from projections.disputes_page import DISPUTES, EVIDENCE, DisputesPage
 from projections.instruction_rows import INSTRUCTIONS, instruction_of
+from projections.list_pages import page_of_list, start_of
 from projections.projection import Page, Table, table_names
 from projections.read_models import Answer, ReadModels
 
@@ -78,7 +79,7 @@ async def list_disputes(
     min_position: int = 0,
 ) -> Answer[Slice[DisputeView]]:
     """Disputes in the order they were opened: those of a party, or all. `after` as in `list_purchases`."""
-    start = (0 if sort_order == "asc" else 2**63 - 1) if after is None else position_of(after, sort_order)
+    start = start_of(after, sort_order)
     found = await models.read(
         _DISPUTES,
         _list_query(of_party=party is not None, by_status=status is not None, order=sort_order),
@@ -88,10 +89,7 @@ async def list_disputes(
         *(value for value in (party, status) if value is not None),
         min_position=min_position,
     )
-    rows = [row for row in found.rows[:limit] if row["dispute_id"] is not None]
-    cursor = cursor_after(rows[-1]["opened"], sort_order) if len(found.rows) > limit else None
-    answer = Slice([_view(row) for row in rows], found.rows[0]["total"], page, limit, cursor)
-    return Answer(answer, found.position, 0, {**found.meta(), **answer.meta()})
+    return page_of_list(found, _view, ordered_by="opened", page=page, limit=limit, order=sort_order)
 
 
 def _list_query(*, of_party: bool, by_status: bool, order: SortOrder) -> str:

@@ -12,8 +12,9 @@ from ledger.domain.payments import Payment
 from ledger.payment_errors import NotYourPayment, PaymentNotFound
 from ledger.payment_views import PaymentView, payment_view
 from projections.audit_trail import COUNTED_AT_MOST
-from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.cursor import Slice, SortOrder
 from projections.instruction_rows import INSTRUCTIONS, instruction_of
+from projections.list_pages import page_of_list, start_of
 from projections.payment_scope import PaymentScope
 from projections.payments_page import PAYMENTS, PaymentsPage, standing_of
 from projections.projection import Page, Table, table_names
@@ -84,7 +85,7 @@ async def list_payments(
     """
     if offset is None:
         offset = (page - 1) * limit
-    start = (0 if sort_order == "asc" else 2**63 - 1) if after is None else position_of(after, sort_order)
+    start = start_of(after, sort_order)
     rows, arguments = scope.rows(4)
     found = await models.read(
         PAYMENTS_MODEL,
@@ -95,10 +96,7 @@ async def list_payments(
         *arguments,
         min_position=min_position,
     )
-    shown = [row for row in found.rows[:limit] if row["payment_id"] is not None]
-    cursor = cursor_after(shown[-1]["opened"], sort_order) if len(found.rows) > limit else None
-    answer = Slice([view_of(row) for row in shown], found.rows[0]["total"], offset // limit + 1, limit, cursor)
-    return Answer(answer, found.position, 0, {**found.meta(), **answer.meta()})
+    return page_of_list(found, view_of, ordered_by="opened", page=offset // limit + 1, limit=limit, order=sort_order)
 
 
 def check_party(payment_id: str, party: str | None, buyer_id: str, seller_id: str) -> None:

@@ -15,8 +15,9 @@ from ledger.domain.purchases import Purchase
 from ledger.errors import NotYourPurchase, PurchaseNotFound
 from ledger.money import MoneyText, money_text
 from projections.audit_trail import COUNTED_AT_MOST
-from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.cursor import Slice, SortOrder
 from projections.history import AsOf, fold_stream, position_as_of
+from projections.list_pages import page_of_list, start_of
 from projections.projection import Page, Table, table_names
 from projections.purchases_page import PAYMENTS, PURCHASES, PurchasesPage
 from projections.read_models import Answer, ReadModels
@@ -140,7 +141,7 @@ async def list_purchases(
 
     `after` is the cursor of the page before and takes the place of `page`. `total` is exact up to `COUNTED_AT_MOST`.
     """
-    start = (0 if sort_order == "asc" else 2**63 - 1) if after is None else position_of(after, sort_order)
+    start = start_of(after, sort_order)
     found = await models.read(
         _PURCHASES,
         _list_query(of_party=party is not None, by_status=status is not None, order=sort_order),
@@ -150,10 +151,7 @@ async def list_purchases(
         *(value for value in (party, status) if value is not None),
         min_position=min_position,
     )
-    rows = [row for row in found.rows[:limit] if row["purchase_id"] is not None]
-    cursor = cursor_after(rows[-1]["registered"], sort_order) if len(found.rows) > limit else None
-    answer = Slice([_view(row) for row in rows], found.rows[0]["total"], page, limit, cursor)
-    return Answer(answer, found.position, 0, {**found.meta(), **answer.meta()})
+    return page_of_list(found, _view, ordered_by="registered", page=page, limit=limit, order=sort_order)
 
 
 def _list_query(*, of_party: bool, by_status: bool, order: SortOrder) -> str:

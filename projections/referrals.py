@@ -14,8 +14,9 @@ import msgspec
 from ledger import ids
 from ledger.domain.points import ReferralCompleted, ReferrerBound
 from ledger.errors import CorruptionError
-from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.cursor import Slice, SortOrder, cursor_after
 from projections.directory import get_names
+from projections.list_pages import start_of
 from projections.projection import Connection, LogEvent, Page, Table, copy_rows, table_names
 from projections.read_models import Answer, ReadModels
 
@@ -145,7 +146,7 @@ async def list_referrals(
     min_position: int = 0,
 ) -> Answer[Slice[Referral]]:
     """Whom the member brought, in the order in which they came. `after` takes the place of `page`."""
-    start = (0 if sort_order == "asc" else 2**63 - 1) if after is None else position_of(after, sort_order)
+    start = start_of(after, sort_order)
     found = await models.read(
         _REFERRALS,
         _QUERIES[sort_order],

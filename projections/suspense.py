@@ -12,8 +12,9 @@ from msgspec import UNSET, UnsetType
 from ledger.domain.suspense import SuspenseParked, SuspenseSettled
 from ledger.money import MoneyText, money_text
 from projections.audit_trail import COUNTED_AT_MOST
-from projections.cursor import Slice, SortOrder, cursor_after, position_of
+from projections.cursor import Slice, SortOrder
 from projections.keyed_rows import KeyedRows
+from projections.list_pages import page_of_list, start_of
 from projections.projection import Connection, LogEvent, Page, Table, table_names
 from projections.read_models import Answer, ReadModels
 
@@ -134,7 +135,7 @@ async def list_suspense(
     min_position: int = 0,
 ) -> Answer[Slice[SuspenseView]]:
     """Items in the order they came; `open` ones have something remaining. `after` as in `list_purchases`."""
-    start = (0 if sort_order == "asc" else 2**63 - 1) if after is None else position_of(after, sort_order)
+    start = start_of(after, sort_order)
     where = {None: "true", "open": "t.rest_minor > 0", "settled": "t.rest_minor = 0"}[status]
     found = await models.read(
         _SUSPENSE,
@@ -144,10 +145,7 @@ async def list_suspense(
         0 if after is not None else (page - 1) * limit,
         min_position=min_position,
     )
-    rows = [row for row in found.rows[:limit] if row["suspense_id"] is not None]
-    cursor = cursor_after(rows[-1]["parked"], sort_order) if len(found.rows) > limit else None
-    answer = Slice([_view(row) for row in rows], found.rows[0]["total"], page, limit, cursor)
-    return Answer(answer, found.position, 0, {**found.meta(), **answer.meta()})
+    return page_of_list(found, _view, ordered_by="parked", page=page, limit=limit, order=sort_order)
 
 
 def _list_query(where: str, order: SortOrder) -> str:
