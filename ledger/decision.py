@@ -31,7 +31,7 @@ class View(Protocol):
         """
 
 
-class ClaimOnce(msgspec.Struct, frozen=True):
+class ClaimOnce(msgspec.Struct, frozen=True, gc=False):
     """A fact that may be true once for ever, and how it is refused if somebody was first."""
 
     scope: str
@@ -39,7 +39,7 @@ class ClaimOnce(msgspec.Struct, frozen=True):
     refusal: Callable[[], LedgerError]
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What happens: events per stream, in order; the answer's status and data (positions in it are offsets)."""
 
     status: int
@@ -49,7 +49,7 @@ class Decision(msgspec.Struct, frozen=True):
     directory: DirectoryRow | None = None
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a command comes from: who, when, under which key.
 
     `fingerprint` is 32 bytes over method, path and body; `key` None means the client sent none (one is made).
@@ -66,7 +66,7 @@ class Origin(msgspec.Struct, frozen=True):
     expected_version: int | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the client gets: the first outcome of this key, for ever.
 
     `data` is a Struct when fresh and a dict when replayed; both encode to the same JSON. `position` is that of the

@@ -6,6 +6,7 @@ Read next: `use_cases/points.py`, then `domain/points.py` for the rules, `store/
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from ledger import ids
@@ -34,10 +35,11 @@ from ledger.domain.suspense import SettleSuspense
 from ledger.errors import LedgerError, StaleVersion
 from ledger.store.committer import Committer, Group, Work
 from ledger.store.work import Waiting
+from ledger.transactions import TransactionAnswer
 from ledger.use_cases import deliveries, disputes, exports, members, payments, points, programme, purchases, suspense
 from ledger.use_cases.deliveries import DeliveryAnswer
 from ledger.use_cases.members import MemberAnswer, ReferralCodeAnswer, RegisterMember
-from ledger.use_cases.points import ExpiryAnswer, LevelsAnswer, LockAnswer, TransactionAnswer
+from ledger.use_cases.points import ExpiryAnswer, LevelsAnswer, LockAnswer
 from ledger.use_cases.purchases import DiscountAnswer, PurchaseAnswer, RedeemAnswer
 from ledger.use_cases.suspense import DeadLetterAnswer, SuspenseAnswer
 
@@ -143,16 +145,15 @@ def _outcome(outcome: Answer | BaseException) -> Answer | LedgerError:
 
 
 def _work(command: Any, origin: Origin, group: Group | None = None) -> Work:
-    use_case = USE_CASES[type(command)]
-    now = origin.now
+    # Two objects; a closure over four names is six, and what a command leaves behind is freed at a price.
+    return Work(origin, partial(_decide, command, origin), group)
+
+
+def _decide(command: Any, origin: Origin, view: View) -> Decision:
     expected = origin.expected_version
-
-    def decide(view: View) -> Decision:
-        if expected is not None:
-            stream = subject_stream(command)
-            actual = view.version(stream)
-            if actual != expected:
-                raise StaleVersion(f"The {ids.category(stream)} is at version {actual}, not {expected}.")
-        return use_case(view, command, now)
-
-    return Work(origin, decide, group)
+    if expected is not None:
+        stream = subject_stream(command)
+        actual = view.version(stream)
+        if actual != expected:
+            raise StaleVersion(f"The {ids.category(stream)} is at version {actual}, not {expected}.")
+    return USE_CASES[type(command)](view, command, origin.now)

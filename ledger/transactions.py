@@ -1,10 +1,13 @@
 """A line of a member's history: what one event looks like to the member. One function, for answers and read models.
 
+An answer that is such a line is not kept beside its event: told again, it is rendered from the event again.
+
 Pure: standard library and msgspec. Read next: `handler.py`, which answers with it.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -20,7 +23,7 @@ from ledger.domain.points import (
 )
 
 
-class Transaction(msgspec.Struct, rename="camel"):
+class Transaction(msgspec.Struct, rename="camel", gc=False):
     """`amount` is always positive, `balance` is after it. `position` is an offset until `stamp` makes it one.
 
     `id` and `created_at` (when it was recorded) are None until then.
@@ -46,6 +49,29 @@ class Transaction(msgspec.Struct, rename="camel"):
         self.position += first_position
         self.id = f"txn_{self.position}"
         self.created_at = recorded_at
+
+
+class TransactionAnswer(msgspec.Struct, rename="camel", gc=False):
+    """The transaction that came of a command, and the balance after everything the command did."""
+
+    transaction: Transaction
+    new_balance: int
+
+
+ANSWERED: Final = (PointsEarned, PointsGranted, PointsDeducted, PointsSpent)
+"""What a command may be about whose answer is a transaction: one such event a command, and the others follow from it."""
+
+
+def transaction_answer(events: Sequence[object]) -> TransactionAnswer:
+    """The line of the event the command was about, and the balance after the last event that moves it."""
+    balance = 0
+    transaction = None
+    for offset, event in enumerate(events):
+        if type(event) in ANSWERED:
+            transaction = transaction_of(event, offset)
+        balance = getattr(event, "balance", balance)
+    assert transaction is not None, "a decision always holds the event it is about"
+    return TransactionAnswer(transaction, balance)
 
 
 def transaction_of(event: object, offset: int = 0) -> Transaction | None:

@@ -3,6 +3,7 @@
 Pure: `evolve` never refuses. Standard library and msgspec only. Read next: `points.py`, which decides on it.
 """
 
+from copy import copy
 from datetime import datetime
 from itertools import chain
 
@@ -32,7 +33,7 @@ from ledger.errors import UserNotFound
 # ── state ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class PointsAccount(msgspec.Struct, rename="camel"):
+class PointsAccount(msgspec.Struct, rename="camel", gc=False):
     """The account now: live lots in the order they are spent, and the sums an event carries.
 
     `balance` counts overdue lots whose expiry is not recorded yet; `available(state, now)` does not.
@@ -66,20 +67,9 @@ class PointsAccount(msgspec.Struct, rename="camel"):
 
 def copy_account(state: PointsAccount) -> PointsAccount:
     """A copy that may be evolved while the original stays as it is."""
-    return PointsAccount(
-        state.version,
-        state.balance,
-        state.lifetime,
-        state.tier,
-        state.locked,
-        state.lock_reason,
-        state.chunks.copy(),
-        state.level,
-        state.referral_code,
-        state.referrer,
-        state.referrals,
-        state.referral_completed,
-    )
+    copied = copy(state)
+    copied.chunks = state.chunks.copy()
+    return copied
 
 
 # ── evolve ────────────────────────────────────────────────────────────────────────────────────────────────────────

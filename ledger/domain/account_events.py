@@ -15,13 +15,13 @@ from ledger.domain.lots import Allocation, RestoredLot
 # ── points ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class AccountOpened(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class AccountOpened(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """The account exists from now on."""
 
     user_id: str
 
 
-class PointsEarned(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PointsEarned(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """A lot of earned points; its id is the version of this event in its stream.
 
     `referred_user` is set on the programme's referral reward alone: whose first purchase completed.
@@ -40,7 +40,7 @@ class PointsEarned(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     referred_user: str | None = None
 
 
-class PointsGranted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PointsGranted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """A lot of granted points; its id is the version of this event in its stream."""
 
     user_id: str
@@ -54,7 +54,7 @@ class PointsGranted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     metadata: dict[str, Any] = {}
 
 
-class PointsDeducted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PointsDeducted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """Points taken away, from these lots."""
 
     user_id: str
@@ -67,7 +67,7 @@ class PointsDeducted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     metadata: dict[str, Any] = {}
 
 
-class PointsSpent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PointsSpent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """Points paid with, from these lots."""
 
     user_id: str
@@ -81,7 +81,7 @@ class PointsSpent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     purchase_request_id: str | None = None
 
 
-class PointsRestored(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PointsRestored(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """Points that went back to the lots they were taken from, with the deadlines those had.
 
     `expired` of them lie in lots already past their deadline: their expiry follows in the same append.
@@ -97,7 +97,7 @@ class PointsRestored(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     expired: int = 0
 
 
-class PointsClawedBack(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PointsClawedBack(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """Points earned on a purchase, taken back with its refund. Of `asked` only `amount` was there; never below zero."""
 
     user_id: str
@@ -110,7 +110,7 @@ class PointsClawedBack(msgspec.Struct, frozen=True, rename="camel", omit_default
     purchase_request_id: str
 
 
-class PointsExpired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class PointsExpired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """What was left of a lot at its deadline. It occurred at the deadline, whenever it was recorded."""
 
     user_id: str
@@ -120,7 +120,7 @@ class PointsExpired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     balance: int
 
 
-class LevelCrossed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class LevelCrossed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """The lifetime points reached a level: one event per level."""
 
     user_id: str
@@ -131,7 +131,7 @@ class LevelCrossed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     occurred_at: datetime
 
 
-class LevelLeft(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class LevelLeft(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """The levels were changed, and the lifetime points reach a lower one now: from (`level`, `tier`) down to another."""
 
     user_id: str
@@ -143,14 +143,14 @@ class LevelLeft(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     occurred_at: datetime
 
 
-class AccountLockedByAdmin(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class AccountLockedByAdmin(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """Spending is stopped."""
 
     user_id: str
     reason: str
 
 
-class AccountUnlocked(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class AccountUnlocked(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """Spending is allowed again."""
 
     user_id: str
@@ -160,7 +160,7 @@ class AccountUnlocked(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 # ── referrals: decided in `referrals.py` ──────────────────────────────────────────────────────────────────────────
 
 
-class ReferralCodeAssigned(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ReferralCodeAssigned(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """The member's referral code from now on. Codes they had before keep leading to them."""
 
     user_id: str
@@ -168,7 +168,7 @@ class ReferralCodeAssigned(msgspec.Struct, frozen=True, rename="camel", omit_def
     occurred_at: datetime
 
 
-class ReferrerBound(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ReferrerBound(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """The member was brought by that referrer, once and for ever."""
 
     user_id: str
@@ -177,7 +177,7 @@ class ReferrerBound(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     occurred_at: datetime
 
 
-class ReferralSignedUp(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ReferralSignedUp(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """Somebody signed up with a code of this member: the referrer's side of a binding."""
 
     user_id: str
@@ -186,7 +186,7 @@ class ReferralSignedUp(msgspec.Struct, frozen=True, rename="camel", omit_default
     occurred_at: datetime
 
 
-class ReferralCompleted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ReferralCompleted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """The first purchase of a referred member completed; `reward` is what their referrer earned by it, once."""
 
     user_id: str

@@ -21,11 +21,11 @@ class RedecideLevels(msgspec.Struct, frozen=True):
 
 def crossings(user_id: str, tier: int, lifetime: int, programme: Programme, at: datetime) -> list[LevelCrossed]:
     """One event per active level above `tier` that the lifetime points reach, in order."""
-    return [
-        LevelCrossed(user_id, level.name, level.tier, level.min_points, lifetime, at)
-        for level in programme.levels
-        if level.tier > tier and level.is_active and level.min_points <= lifetime
-    ]
+    crossed: list[LevelCrossed] = []
+    for level in programme.levels:  # mostly none: a comprehension would be a call more
+        if level.tier > tier and level.min_points <= lifetime and level.is_active:
+            crossed.append(LevelCrossed(user_id, level.name, level.tier, level.min_points, lifetime, at))  # noqa: PERF401  # as above
+    return crossed
 
 
 def decide_levels(command: RedecideLevels, state: PointsAccount, programme: Programme, now: datetime) -> list[Event]:

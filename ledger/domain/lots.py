@@ -23,14 +23,14 @@ NEVER: Final = datetime.max.replace(tzinfo=UTC)
 """Stands in for a deadline where lots are ordered. Written nowhere: a lot that never expires has `expires_at` None."""
 
 
-class Allocation(msgspec.Struct, frozen=True, rename="camel"):
+class Allocation(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """So many points of that lot."""
 
     lot_id: int
     amount: int
 
 
-class RestoredLot(msgspec.Struct, frozen=True, rename="camel"):
+class RestoredLot(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """So many points of that lot, and what it takes to bring the lot back: what it began with, and its deadline."""
 
     lot_id: int
@@ -83,16 +83,19 @@ def add_lot(chunks: Chunks, lot: Lot) -> None:
         chunks.append((lot,))
         return
     order = lot_order(lot)
-    # Nearly always behind all others: default deadlines only grow, and lots without one go by age.
-    at = len(chunks) - 1
-    if order < lot_order(chunks[at][-1]):
-        at = bisect_left(chunks, order, key=_last_order)
+    chunk = chunks[-1]
+    if lot_order(chunk[-1]) < order:
+        # Nearly always behind all others: default deadlines only grow, and lots without one go by age.
+        if len(chunk) < CHUNK_LOTS:
+            chunks[-1] = (*chunk, lot)
+        else:
+            chunks.append((lot,))
+        return
+    at = bisect_left(chunks, order, key=_last_order)
     chunk = chunks[at]
-    within = len(chunk) if lot_order(chunk[-1]) < order else bisect_left(chunk, order, key=lot_order)
+    within = bisect_left(chunk, order, key=lot_order)
     if len(chunk) < CHUNK_LOTS:
         chunks[at] = (*chunk[:within], lot, *chunk[within:])
-    elif within == len(chunk):
-        chunks.insert(at + 1, (lot,))
     else:
         half = CHUNK_LOTS // 2
         longer = (*chunk[:within], lot, *chunk[within:])

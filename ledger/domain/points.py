@@ -50,13 +50,13 @@ EARN_SOURCES: Final = ("purchase", "referral", "review", "bonus")
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class OpenAccount(msgspec.Struct, frozen=True):
+class OpenAccount(msgspec.Struct, frozen=True, gc=False):
     """Open the account of a member. A second time changes nothing."""
 
     user_id: str
 
 
-class EarnPoints(msgspec.Struct, frozen=True):
+class EarnPoints(msgspec.Struct, frozen=True, gc=False):
     """Points for something the member did. `amount` None: the programme's review reward (source review only).
 
     `expires_at` unset means the programme's default, None means never.
@@ -73,7 +73,7 @@ class EarnPoints(msgspec.Struct, frozen=True):
     referred_user: str | None = None
 
 
-class GrantPoints(msgspec.Struct, frozen=True):
+class GrantPoints(msgspec.Struct, frozen=True, gc=False):
     """Points given by an admin (or an opening balance). They never expire unless a deadline is named."""
 
     user_id: str
@@ -85,7 +85,7 @@ class GrantPoints(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] = {}
 
 
-class DeductPoints(msgspec.Struct, frozen=True):
+class DeductPoints(msgspec.Struct, frozen=True, gc=False):
     """Points taken away by an admin. Also works on a locked account."""
 
     user_id: str
@@ -96,7 +96,7 @@ class DeductPoints(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] = {}
 
 
-class SpendPoints(msgspec.Struct, frozen=True):
+class SpendPoints(msgspec.Struct, frozen=True, gc=False):
     """Points the member pays with."""
 
     user_id: str
@@ -108,20 +108,20 @@ class SpendPoints(msgspec.Struct, frozen=True):
     purchase_request_id: str | None = None
 
 
-class ExpireLots(msgspec.Struct, frozen=True):
+class ExpireLots(msgspec.Struct, frozen=True, gc=False):
     """Record the expiry of every overdue lot (the sweeper's command)."""
 
     user_id: str
 
 
-class LockAccount(msgspec.Struct, frozen=True):
+class LockAccount(msgspec.Struct, frozen=True, gc=False):
     """Stop all spending from the account."""
 
     user_id: str
     reason: str
 
 
-class UnlockAccount(msgspec.Struct, frozen=True):
+class UnlockAccount(msgspec.Struct, frozen=True, gc=False):
     """Allow spending again."""
 
     user_id: str
@@ -166,7 +166,8 @@ def decide_earn(command: EarnPoints, state: PointsAccount, programme: Programme,
         command.metadata,
         command.referred_user,
     )
-    return [*events, *_with_new_lot(earned, state.version + len(events) + 1, state.tier, programme, now)]
+    added = _with_new_lot(earned, state.version + len(events) + 1, state.tier, programme, now)
+    return [*events, *added] if events else added
 
 
 def decide_grant(command: GrantPoints, state: PointsAccount, programme: Programme, now: datetime) -> list[Event]:

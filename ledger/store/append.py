@@ -10,7 +10,9 @@ from itertools import accumulate
 from typing import Any, Final
 
 import asyncpg
+from msgspec.structs import replace
 
+from ledger.store.migrate import MigrationError
 from ledger.store.port import (
     AmbiguousAppendError,
     AppendBatch,
@@ -51,8 +53,11 @@ READ_STREAM: Final = """
 SELECT position, stream, version, type, recorded_at, metadata, data, hash FROM ledger.events
 WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3
 """
+EVENTS_AT: Final = "SELECT position, type, data FROM ledger.events WHERE position = ANY ($1::bigint[])"
 HEAD: Final = "SELECT position FROM ledger.head WHERE shard = 0"
 
+NEEDED_MIGRATION: Final = 8
+"""The first whose append function knows by its events which streams a command has read."""
 _UNANSWERED: Final = ("08", "40", "53", "55", "57")
 _PLANNING: Final = {
     # Plans made while tables are empty would scan them sequentially for as long as the connection lives.
@@ -97,7 +102,7 @@ class _Writer:
         kept: list[Kept] = []
         if row["kept_index"] is not None:
             columns = (row[name] for name in KEPT)
-            kept = [Kept(index - 1, *found) for index, *found in zip(*columns, strict=True)]
+            kept = await self._with_events([Kept(index - 1, *found) for index, *found in zip(*columns, strict=True)])
         taken: list[tuple[int, int]] = []
         if row["taken"]:
             owners = [(c, k) for c, command in enumerate(batch.commands) for k in range(len(command.claims))]
@@ -111,6 +116,20 @@ class _Writer:
             taken,
             row["moved"],
         )
+
+    async def _with_events(self, kept: list[Kept]) -> list[Kept]:
+        """The same, with the events that an answer is rendered from; they are there for ever, so any look will do."""
+        positions = [p for k in kept if k.needs_events for p in range(k.first_position, k.last_position + 1)]
+        if not positions:
+            return kept
+        rows = await self._watched(self.connection.fetch, EVENTS_AT, positions)
+        events = {position: (kind, data) for position, kind, data in rows}
+        return [
+            replace(k, events=[events[p] for p in range(k.first_position, k.last_position + 1)])
+            if k.needs_events
+            else k
+            for k in kept
+        ]
 
     async def _watched(self, call: Any, query: str, *arguments: Any) -> Any:
         # asyncpg's own timeout would send a cancel, which during a wait for a synchronous replica leaves a commit that
@@ -138,8 +157,9 @@ class PostgresStore:
         self._readers: asyncpg.Pool[Any] | None = None
 
     async def open(self) -> "PostgresStore":
-        """Connect both halves; raises what asyncpg raises."""
+        """Connect both halves; raises what asyncpg raises, and `MigrationError` for a database that is behind this code."""
         self._writer = await self._connect_writer()
+        await _check_migrated(self._writer.connection)
         self._readers = await asyncpg.create_pool(
             self._dsn,
             min_size=1,
@@ -239,6 +259,17 @@ class PostgresStore:
             await self._writer.connection.close()
         if self._readers is not None:
             await self._readers.close()
+
+
+async def _check_migrated(connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]") -> None:
+    """Refuse an append function that expects what is not named any more: it would fence too little."""
+    there = await connection.fetchval("SELECT to_regclass('public.ledger_migrations')")
+    at = await connection.fetchval("SELECT max(version) FROM public.ledger_migrations") if there else None
+    if at is None or at < NEEDED_MIGRATION:
+        at = 0 if at is None else at
+        msg = f"the database is at migration {at}, {NEEDED_MIGRATION} is needed: stop all its processes, run `ledger migrate`."
+        await connection.close()
+        raise MigrationError(msg)
 
 
 def _translated(error: asyncpg.PostgresError) -> Exception:

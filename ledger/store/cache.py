@@ -8,15 +8,16 @@ from typing import Any
 
 
 class Entry:
-    """A stream as of its last event: version (0: absent), that event's hash, and the folded state."""
+    """A stream as of its last event: version (0: absent), that event's hash, the folded state, and how it is folded."""
 
-    __slots__ = ("hash", "state", "version")
+    __slots__ = ("category", "hash", "state", "version")
 
-    def __init__(self, version: int, last_hash: bytes, state: Any) -> None:
+    def __init__(self, version: int, last_hash: bytes, state: Any, category: Any) -> None:
         """Nothing is copied."""
         self.version = version
         self.hash = last_hash
         self.state = state
+        self.category = category
 
 
 class StreamCache:
@@ -59,3 +60,15 @@ class StreamCache:
         """Forget everything."""
         self._young = {}
         self._old = {}
+
+
+class Layer(dict[str, Entry]):
+    """An overlay on an overlay: reads fall through, writes stay above until they are merged down."""
+
+    def __init__(self, below: dict[str, Entry]) -> None:
+        super().__init__()
+        self._below = below
+
+    def get(self, key: str, default: Any = None) -> Any:
+        entry = super().get(key)
+        return self._below.get(key, default) if entry is None else entry

@@ -40,20 +40,21 @@ TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {
 UPCASTERS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]] = {}
 """Old tag → (new tag, what turns the old raw dict into the new one). Applied until the tag is current."""
 
-_TAG_OF: Final = {event: tag for tag, event in TAGS.items()}
+TAG_OF: Final = {event: tag for tag, event in TAGS.items()}
+"""The stored name of an event's class."""
 _DECODE: Final = {tag: msgspec.json.Decoder(event).decode for tag, event in TAGS.items()}
 encode: Final = msgspec.json.Encoder().encode
 """JSON bytes of an event, metadata or an answer, fields in the order they are declared."""
 
 
-class Actor(msgspec.Struct, frozen=True, rename="camel"):
+class Actor(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """Who gave the command."""
 
     id: str
     role: str
 
 
-class Metadata(msgspec.Struct, frozen=True, rename="camel"):
+class Metadata(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """What surrounds an event and is hashed with it. `at` is the clock the decision was made by."""
 
     actor: Actor
@@ -70,7 +71,7 @@ decode_metadata: Final = msgspec.json.Decoder(Metadata).decode
 
 def tag_of(event: msgspec.Struct) -> str:
     """The stored name of the event's class."""
-    return _TAG_OF[type(event)]
+    return TAG_OF[type(event)]
 
 
 def decode(tag: str, data: bytes) -> Any:

@@ -34,6 +34,11 @@ class Draft:
         self._known = 0
         self._moved: set[str] = set()
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether all of it is: nothing is missing or on its way."""
+        return not self.behind and self.loading is None
+
     def to_load(self) -> list[str]:
         """What may be loaded while another append is under way: what it lacks, and was not asked for in vain."""
         return [] if self.loading is not None else [s for s in missing_of(self.behind) if s not in self._asked]

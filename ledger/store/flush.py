@@ -9,8 +9,8 @@ from typing import Any
 from ledger.audit.chain import event_hash
 from ledger.decision import Answer, Decision
 from ledger.errors import LedgerError
-from ledger.store.cache import Entry, StreamCache
-from ledger.store.codec import category_of, encode, tag_of
+from ledger.store.cache import Entry, Layer, StreamCache
+from ledger.store.codec import TAG_OF, encode
 from ledger.store.port import ALL_UNITS, AppendBatch, Appended, Claim, Command, NewEvent, Read
 from ledger.store.work import Work, digest_of, stored_answer
 
@@ -95,14 +95,21 @@ class Flush:
         self._reads.append(stream)
         return entry
 
+    def _has(self, stream: str) -> bool:
+        return stream in self.written or stream in self._base or self._find(stream) is not None
+
     def _at_hand(self, stream: str) -> Entry:
+        entry = self._find(stream)
+        if entry is None:
+            raise Cold(stream)
+        return entry
+
+    def _find(self, stream: str) -> Entry | None:
         entry = self._loaded.get(stream)
         if entry is None and self._below is not None:
             entry = self._below.get(stream)
         if entry is None and self._cache is not None:
             entry = self._cache.get(stream)
-        if entry is None:
-            raise Cold(stream)
         return entry
 
     def take(self, loaded: Mapping[str, Entry]) -> None:
@@ -127,7 +134,7 @@ class Flush:
                 if stream not in self._reads:
                     self._entry(stream)
                 for event in events:
-                    lines.append((stream, event, tag_of(event), encode(event)))  # noqa: PERF401  # one frame less
+                    lines.append((stream, event, TAG_OF[type(event)], encode(event)))  # noqa: PERF401  # one frame less
             claims = self._claims(work, decision)
         except Cold:
             raise
@@ -146,8 +153,10 @@ class Flush:
 
     def probe(self, works: Sequence[Work]) -> str | None:
         """Which stream these works are missing, if any; decided for that alone, and forgotten."""
+        if len(works) == 1 and works[0].needs is not None:
+            return next((stream for stream in works[0].needs if not self._has(stream)), None)
         written, claimed, decided, links = self.written, dict(self._claimed), len(self.decided), len(self._claim_links)
-        self.written = _Layer(written)
+        self.written = Layer(written)
         try:
             for work in works:
                 self.decide(work)
@@ -166,7 +175,7 @@ class Flush:
 
     def decide_group(self, works: Sequence[Work]) -> None:
         """Decide works that happen all or none; a refusal takes back what the ones before it wrote."""
-        saved, self.written = self.written, _Layer(self.written)
+        saved, self.written = self.written, Layer(self.written)
         claimed = dict(self._claimed)
         begin = len(self.decided)
         try:
@@ -197,7 +206,9 @@ class Flush:
             decided.error = error
             self.decided.append(decided)
 
-    def _claims(self, work: Work, decision: Decision) -> list[Claim]:
+    def _claims(self, work: Work, decision: Decision) -> Sequence[Claim]:
+        if not decision.claims:
+            return ()
         claims = []
         for claim in decision.claims:
             fact = (claim.scope, claim.value)
@@ -216,16 +227,16 @@ class Flush:
     def _write(self, lines: Sequence[Line], metadata: bytes) -> Sequence[NewEvent]:
         new: list[NewEvent] = []
         for stream, event, tag, data in lines:
-            category = category_of(stream)
             entry = dict.get(self.written, stream)  # of this layer alone, not of one below it
             if entry is None:
                 # The overlay's own entry: copied once a flush, not once an event.
                 base = self.written.get(stream) or self._base[stream]
-                entry = self.written[stream] = Entry(base.version, base.hash, category.copy(base.state))
+                category = base.category
+                entry = self.written[stream] = Entry(base.version, base.hash, category.copy(base.state), category)
             entry.version = version = entry.version + 1
-            entry.hash = event_hash(entry.hash, stream, version, tag, metadata, data)
-            entry.state = category.evolve(entry.state, event)
-            new.append(NewEvent(stream, version, tag, metadata, data, entry.hash))
+            entry.hash = hashed = event_hash(entry.hash, stream, version, tag, metadata, data)
+            entry.state = entry.category.evolve(entry.state, event)
+            new.append(NewEvent(stream, version, tag, metadata, data, hashed))
         return new
 
     # the batch
@@ -234,6 +245,7 @@ class Flush:
         """Everything decided, in units: commands connected where one touches a stream that another writes."""
         units = self._unit = self._connected()
         commands = []
+        written = self.written
         reader: dict[str, int] = {}
         for unit, decided in zip(units, self.decided, strict=True):
             work, decision = decided.work, decided.decision
@@ -256,7 +268,8 @@ class Flush:
             )
             for stream in decided.reads:
                 # What several units read and none writes (the programme) is named once: if it moved, all decide again.
-                if reader.setdefault(stream, unit) != unit:
+                # What is written, the store knows by its events.
+                if stream not in written and reader.setdefault(stream, unit) != unit:
                     reader[stream] = ALL_UNITS
         base = self._base
         return AppendBatch(
@@ -275,16 +288,19 @@ class Flush:
         owner: dict[str, int] = {}
         groups: dict[object, int] = {}
         written = self.written
+        joined = bool(self._claim_links)
         for index, decided in enumerate(self.decided):
             for stream in decided.reads:
                 if stream in written and (first := owner.setdefault(stream, index)) != index:
                     unit[root(index)] = root(first)
+                    joined = True
             if decided.work.group is not None:
+                joined = True
                 unit[root(index)] = root(groups.setdefault(decided.work.group, index))
         for first, second in self._claim_links:
             if second < len(unit):
                 unit[root(second)] = root(first)
-        return [root(index) for index in range(len(unit))]
+        return [root(index) for index in range(len(unit))] if joined else unit
 
     def unit_of(self, index: int) -> int:
         """The unit of the command at that index, once `batch` has made them."""
@@ -324,15 +340,3 @@ class Flush:
         for stream in shaken:
             self._loaded.pop(stream, None)  # loaded beside the append below, perhaps before it moved
         return True
-
-
-class _Layer(dict[str, Entry]):
-    """An overlay on an overlay: reads fall through, writes stay above until they are merged down."""
-
-    def __init__(self, below: dict[str, Entry]) -> None:
-        super().__init__()
-        self._below = below
-
-    def get(self, key: str, default: Any = None) -> Any:
-        entry = super().get(key)
-        return self._below.get(key, default) if entry is None else entry

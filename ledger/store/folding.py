@@ -14,7 +14,7 @@ def folded(stream: str, tail: Tail | None) -> Entry:
     """The stream's state: snapshot and the events after it, checked to follow each other without gap."""
     category = category_of(stream)
     if tail is None:
-        return Entry(0, GENESIS, category.initial())
+        return Entry(0, GENESIS, category.initial(), category)
     version, last_hash = tail.snapshot_version, tail.snapshot_hash or GENESIS
     state = category.initial() if tail.snapshot_state is None else category.decode_state(tail.snapshot_state)
     for actual, tag, data, event_hash in tail.events:
@@ -24,4 +24,4 @@ def folded(stream: str, tail: Tail | None) -> Entry:
             raise CorruptionError(msg)
         state = category.evolve(state, decode(tag, data))
         last_hash = event_hash
-    return Entry(version, last_hash, state)
+    return Entry(version, last_hash, state, category)

@@ -71,11 +71,21 @@ class Intake:
         if not works:
             return []
         countdown = Countdown(len(works))
+        in_flight, queue = self._in_flight, self._queue
+        room = 0 if self._closed else self._queue_limit - self._waiting
         for work, slot in zip(works, countdown.slots, strict=True):
+            if room > 0 and work.identity not in in_flight:
+                room -= 1
+                work.future = slot
+                in_flight[work.identity] = work
+                queue.append((work,))
+                self._waiting += 1
+                continue
             try:
                 self.submit_for(work, slot)
             except Unavailable as refusal:
                 slot.set_exception(refusal)
+        self._wake.set()
         await countdown.done
         outcomes = [slot.outcome for slot in countdown.slots if slot.outcome is not None]
         countdown.slots.clear()  # no cycle stays behind for a collector that runs rarely
@@ -116,6 +126,16 @@ class Intake:
         unit = self._queue.popleft()
         self._waiting -= len(unit)
         return unit
+
+    def _pop_some(self, most: int) -> list[Unit]:
+        """The unit at the head of the queue, and as many behind it as make at most so many commands."""
+        units: list[Unit] = []
+        count = 0
+        while self._queue and (not units or count + len(self._queue[0]) <= most):
+            unit = self._pop()
+            count += len(unit)
+            units.append(unit)
+        return units
 
     def _put_back(self, units: Sequence[Unit]) -> None:
         self._queue.extendleft(reversed(units))

@@ -80,7 +80,7 @@ class _Log:
             raise StoreRewoundError(f"rewound: the head is at {head_before}, this process has read up to {batch.known}")
         commands = batch.commands
         kept = [
-            msgspec.structs.replace(found, index=index)
+            msgspec.structs.replace(found, index=index, events=self._events_of(found))
             for index, command in enumerate(commands)
             if (found := self.commands.get((command.digest, command.caller, command.key))) is not None
         ]
@@ -95,7 +95,8 @@ class _Log:
         for event in since:
             newest[event.stream] = max(event.version, newest.get(event.stream, event.version))
         bad = {commands[found.index].unit for found in kept} | {commands[index].unit for index, _ in taken}
-        bad |= {read.unit for read in batch.reads if read.stream in newest and newest[read.stream] > read.version}
+        bad |= {read.unit for read in batch.reads if newest.get(read.stream, read.version) > read.version}
+        bad |= {c.unit for c in commands for e in c.events if newest.get(e.stream, -1) >= e.version}
         if ALL_UNITS in bad:
             bad = {command.unit for command in commands}
         good = [command for command in commands if command.unit not in bad]
@@ -111,6 +112,11 @@ class _Log:
             taken,
             [*newest] if len(since) <= NAMED_AT_MOST else None,
         )
+
+    def _events_of(self, found: Kept) -> list[tuple[str, bytes]]:
+        if not found.needs_events:
+            return []
+        return [(event.type, event.data) for event in self.events[found.first_position - 1 : found.last_position]]
 
     def _check_versions(self, commands: Sequence[Command]) -> None:
         """The unique index on (stream, version): an alarm, as the fence comes first."""

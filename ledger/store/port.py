@@ -52,6 +52,10 @@ class DirectoryRow(msgspec.Struct, frozen=True, gc=False):
     avatar: str | None
 
 
+BARE_ANSWER_BYTES: Final = len(b"[201]")
+"""A kept answer is JSON of [status, data]; [status] alone where the data is rendered from the command's events."""
+
+
 class Command(msgspec.Struct, frozen=True, gc=False):
     """What one decided command appends. `answer` None: a refusal; only its key is looked up."""
 
@@ -71,7 +75,10 @@ ALL_UNITS: Final = -1
 
 
 class Read(msgspec.Struct, frozen=True, gc=False):
-    """A stream some commands of a unit have read, at this version (0: absent). Unit `ALL_UNITS`: all have."""
+    """A stream some commands of a unit have read, at this version (0: absent). Unit `ALL_UNITS`: all have.
+
+    Need not be named for a stream that the unit writes: it was read at the version before its first event.
+    """
 
     stream: str
     version: int
@@ -90,6 +97,7 @@ class Kept(msgspec.Struct, frozen=True):
     """A key that was used before: the fingerprint of that request, and its answer with the positions it had.
 
     `last_position` of a command without events is the head when it was answered, `first_position` one more.
+    `events` are the command's (type, data), in order, where the answer is rendered from them.
     """
 
     index: int
@@ -98,6 +106,12 @@ class Kept(msgspec.Struct, frozen=True):
     first_position: int
     last_position: int
     recorded_at: datetime
+    events: Sequence[tuple[str, bytes]] = ()
+
+    @property
+    def needs_events(self) -> bool:
+        """Whether the answer is rendered from the command's events."""
+        return len(self.answer) == BARE_ANSWER_BYTES
 
 
 class Appended(msgspec.Struct, frozen=True):

@@ -5,9 +5,11 @@ Pure. Read next: `committer.py`.
 
 from ledger.decision import Answer
 from ledger.errors import IdempotencyKeyReused, LedgerError
-from ledger.store.flush import Decided
+from ledger.store.flush import Decided, Flush
 from ledger.store.port import Appended, Kept
 from ledger.store.work import Work, replayed_answer, stamped
+
+Outcome = Answer | BaseException
 
 
 def note_taken(decided: Decided, claim_index: int) -> None:
@@ -33,3 +35,35 @@ def answer_of(decided: Decided, first: int, last: int, outcome: Appended) -> Ans
         return decided.work.known
     decision = decided.decision
     return Answer(decision.status, stamped(decision.data, first, outcome.recorded_at), last, replayed=False)
+
+
+def outcomes_of(
+    flush: Flush, outcome: Appended, resent_after: int | None
+) -> tuple[list[tuple[Work, Outcome]], list[Work]]:
+    """What each command is told, and those to be decided again.
+
+    `resent_after`: the append had to be sent again by a process that knew the log up to there, None if it had not. Such a
+    one finds its own keys, later than all it knew of: that is the first answer, not a replay.
+    """
+    told: list[tuple[Work, Outcome]] = []
+    lost: list[Work] = []
+    kept = {found.index: found for found in outcome.kept}
+    for index, claim in outcome.taken:
+        note_taken(flush.decided[index], claim)
+    bad = outcome.bad_units
+    position = outcome.head_before
+    for index, decided in enumerate(flush.decided):
+        work = decided.work
+        if not bad or flush.unit_of(index) not in bad:
+            first = position + 1
+            position += len(decided.events)
+            told.append((work, answer_of(decided, first, position, outcome)))
+            continue
+        if (found := kept.get(index)) is not None:
+            work.known = meaning(work, found, replayed=resent_after is None or found.first_position <= resent_after)
+            if work.group is None:
+                told.append((work, work.known))
+                continue
+        work.attempts += 1
+        lost.append(work)
+    return told, lost

@@ -114,9 +114,9 @@ class SnapshotFollower:
         category = category_of(stream)
         found = await self._pool.fetchrow(SNAPSHOT, stream, category.schema)
         if found is None:
-            entry, position = Entry(0, GENESIS, category.initial()), 0
+            entry, position = Entry(0, GENESIS, category.initial(), category), 0
         else:
-            entry = Entry(found["version"], found["last_hash"], category.decode_state(found["state"]))
+            entry = Entry(found["version"], found["last_hash"], category.decode_state(found["state"]), category)
             position = found["position"]
         begun_at = entry.version
         while rows := await self._pool.fetch(TAIL, stream, entry.version, position, EVENTS_AT_ONCE):

@@ -4,6 +4,7 @@ Standard library and msgspec. Read next: `committer.py`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import sha256
 from struct import Struct
@@ -14,11 +15,12 @@ import uuid_utils
 
 from ledger.decision import Answer, Decide, Origin
 from ledger.errors import LedgerError
-from ledger.store.codec import Metadata, encode
+from ledger.store.codec import Metadata, decode, encode
 from ledger.store.port import Kept
-from ledger.transactions import Transaction
+from ledger.transactions import Transaction, TransactionAnswer, transaction_answer
 
 _decode_kept: Final = msgspec.json.Decoder().decode
+_STATUS_ALONE: Final = {status: encode((status,)) for status in (200, 201)}
 _first_64_bits: Final = Struct(">q24x").unpack
 
 
@@ -67,6 +69,7 @@ class Work:
         "key",
         "known",
         "metadata",
+        "needs",
         "taken",
     )
 
@@ -91,6 +94,8 @@ class Work:
                 origin.key,
             )
         )
+        self.needs: Sequence[str] | None = None
+        """The streams it reads, all of them, where that is known beforehand: what is missing is then found unasked."""
         self.attempts = 0
         self.taken: set[tuple[str, str]] | None = None
         self.known: Answer | LedgerError | None = None
@@ -157,7 +162,9 @@ class Slot:
 
 
 def stored_answer(status: int, data: Any) -> bytes:
-    """The bytes that are kept: status and data, without positions and times."""
+    """The bytes that are kept: status and data, without positions and times. A transaction is in its event already."""
+    if type(data) is TransactionAnswer:
+        return _STATUS_ALONE[status]
     return encode((status, data))
 
 
@@ -171,6 +178,10 @@ def stamped(data: Any, first_position: int, recorded_at: Any) -> Any:
 
 def replayed_answer(kept: Kept, *, replayed: bool = True) -> Answer:
     """The first answer again, rendered from what was kept."""
+    if kept.needs_events:
+        (status,) = _decode_kept(kept.answer)
+        answer = transaction_answer([decode(tag, data) for tag, data in kept.events])
+        return Answer(status, stamped(answer, kept.first_position, kept.recorded_at), kept.last_position, replayed)
     status, data = _decode_kept(kept.answer)
     if isinstance(data, dict) and isinstance(transaction := data.get("transaction"), dict):
         position = transaction["position"] + kept.first_position

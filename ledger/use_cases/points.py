@@ -3,8 +3,8 @@
 Read next: `../domain/points.py` for the rules.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
@@ -12,14 +12,7 @@ from ledger import ids
 from ledger.decision import ClaimOnce, Decision, View
 from ledger.domain import levels, points
 from ledger.errors import AlreadyEarned
-from ledger.transactions import Transaction, transaction_of
-
-
-class TransactionAnswer(msgspec.Struct, rename="camel"):
-    """The transaction that came of a command, and the balance after everything the command did."""
-
-    transaction: Transaction
-    new_balance: int
+from ledger.transactions import transaction_answer
 
 
 class LockAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -47,11 +40,11 @@ class LevelsAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 def earn_claim(user_id: str, source: str, reference: str) -> ClaimOnce:
     """One earn per (user, source, reference), whoever makes it."""
+    return ClaimOnce("earn", f"{user_id}/{source}/{reference}", partial(_already_earned, user_id, source, reference))
 
-    def refusal() -> AlreadyEarned:
-        return AlreadyEarned(f"{source} {reference} was already earned by {user_id}.")
 
-    return ClaimOnce("earn", f"{user_id}/{source}/{reference}", refusal)
+def _already_earned(user_id: str, source: str, reference: str) -> AlreadyEarned:
+    return AlreadyEarned(f"{source} {reference} was already earned by {user_id}.")
 
 
 def earn_points(view: View, command: points.EarnPoints, now: datetime) -> Decision:
@@ -59,35 +52,35 @@ def earn_points(view: View, command: points.EarnPoints, now: datetime) -> Decisi
     stream = ids.account_stream(command.user_id)
     events = points.decide_earn(command, view.read(stream), view.read(ids.PROGRAMME_STREAM), now)
     claim = earn_claim(command.user_id, command.source, command.reference)
-    return Decision(201, transaction_answer(events, points.PointsEarned), [(stream, events)], [claim])
+    return Decision(201, transaction_answer(events), ((stream, events),), (claim,))
 
 
 def grant_points(view: View, command: points.GrantPoints, now: datetime) -> Decision:
     """An admin gives points."""
     stream = ids.account_stream(command.user_id)
     events = points.decide_grant(command, view.read(stream), view.read(ids.PROGRAMME_STREAM), now)
-    return Decision(200, transaction_answer(events, points.PointsGranted), [(stream, events)])
+    return Decision(200, transaction_answer(events), ((stream, events),))
 
 
 def deduct_points(view: View, command: points.DeductPoints, now: datetime) -> Decision:
     """An admin takes points."""
     stream = ids.account_stream(command.user_id)
     events = points.decide_deduct(command, view.read(stream), now)
-    return Decision(200, transaction_answer(events, points.PointsDeducted), [(stream, events)])
+    return Decision(200, transaction_answer(events), ((stream, events),))
 
 
 def spend_points(view: View, command: points.SpendPoints, now: datetime) -> Decision:
     """A member pays with points."""
     stream = ids.account_stream(command.user_id)
     events = points.decide_spend(command, view.read(stream), now)
-    return Decision(200, transaction_answer(events, points.PointsSpent), [(stream, events)])
+    return Decision(200, transaction_answer(events), ((stream, events),))
 
 
 def expire_lots(view: View, command: points.ExpireLots, now: datetime) -> Decision:
     """Record what is overdue on one account."""
     stream = ids.account_stream(command.user_id)
     events = points.decide_expire(command, view.read(stream), now)
-    return Decision(200, ExpiryAnswer(command.user_id, len(events)), [(stream, events)])
+    return Decision(200, ExpiryAnswer(command.user_id, len(events)), ((stream, events),))
 
 
 def lock_account(view: View, command: points.LockAccount, now: datetime) -> Decision:
@@ -96,14 +89,14 @@ def lock_account(view: View, command: points.LockAccount, now: datetime) -> Deci
     account = view.read(stream)
     events = points.decide_lock(command, account, now)
     reason = command.reason if events else account.lock_reason
-    return Decision(200, LockAnswer(command.user_id, locked=True, reason=reason), [(stream, events)])
+    return Decision(200, LockAnswer(command.user_id, locked=True, reason=reason), ((stream, events),))
 
 
 def unlock_account(view: View, command: points.UnlockAccount, now: datetime) -> Decision:
     """Spending is allowed again; unlocking twice is the same."""
     stream = ids.account_stream(command.user_id)
     events = points.decide_unlock(command, view.read(stream), now)
-    return Decision(200, LockAnswer(command.user_id, locked=False, reason=command.reason), [(stream, events)])
+    return Decision(200, LockAnswer(command.user_id, locked=False, reason=command.reason), ((stream, events),))
 
 
 def redecide_levels(view: View, command: levels.RedecideLevels, now: datetime) -> Decision:
@@ -115,7 +108,7 @@ def redecide_levels(view: View, command: levels.RedecideLevels, now: datetime) -
     tier = account.tier
     for move in moves:
         tier = move.tier if isinstance(move, points.LevelCrossed) else move.now_tier
-    return Decision(200, LevelsAnswer(command.user_id, tier, len(moves)), [(stream, events)])
+    return Decision(200, LevelsAnswer(command.user_id, tier, len(moves)), ((stream, events),))
 
 
 def relevel_key(programme_version: int, user_id: str) -> str:
@@ -123,15 +116,3 @@ def relevel_key(programme_version: int, user_id: str) -> str:
     is started anew. It need not be sent for accounts found on the right level: deciding twice changes nothing.
     """
     return f"relevel-{programme_version}-{user_id}"
-
-
-def transaction_answer(events: Sequence[points.Event], kind: type) -> TransactionAnswer:
-    """The line of the event the command was about, and the balance after the last event that moves it."""
-    balance = 0
-    transaction = None
-    for offset, event in enumerate(events):
-        if type(event) is kind:
-            transaction = transaction_of(event, offset)
-        balance = getattr(event, "balance", balance)
-    assert transaction is not None, "a decision always holds the event it is about"
-    return TransactionAnswer(transaction, balance)

@@ -23,10 +23,10 @@ from ledger.domain.reversals import refunded_of_held
 from ledger.errors import PurchaseNotInProgress, RedemptionAlreadyClaimed
 from ledger.money import MoneyText, format_minor, money_text
 from ledger.payment_errors import AmountOnHold
-from ledger.transactions import Transaction
+from ledger.transactions import Transaction, transaction_answer
 from ledger.use_cases.draft import Draft
 from ledger.use_cases.payments import give_way, last_payment
-from ledger.use_cases.points import earn_claim, transaction_answer
+from ledger.use_cases.points import earn_claim
 
 
 class PurchaseAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -115,7 +115,7 @@ def redeem_points(view: View, command: redemptions.RedeemPoints, now: datetime) 
     assert isinstance(spent, points.PointsSpent), "a redemption ends with the spend"
     lots = described(account.chunks, spent.allocation)
     redeemed = purchases.decide_redeemed(purchase_id, purchase, discount.points, discount.minor, lots, now)
-    answer = transaction_answer(events, points.PointsSpent)
+    answer = transaction_answer(events)
     draft.add(stream, events)
     draft.add(purchase_stream, redeemed)
 

@@ -17,8 +17,10 @@ from ledger.errors import (
 )
 from ledger.handler import Handler, RegisterMember
 from ledger.ids import account_stream
+from ledger.store.codec import encode
 from ledger.store.committer import Work
 from ledger.store.port import Store
+from tests.contract.batches import a_batch, a_command, an_event
 from tests.contract.conftest import StartCommitter
 from tests.contract.members import NOW, as_json, asked, balances, earn, opens, register, spend, work
 
@@ -110,6 +112,27 @@ async def test_a_repeated_request_is_answered_as_the_first_to_the_letter(
         assert (replay.position, replay.replayed) == (first.position, True)
     assert first.replayed is False
     assert await store.head() == head + 1, "repeating appended nothing"
+
+
+async def test_an_answer_that_an_earlier_version_kept_whole_is_given_again_as_it_was(
+    store: Store, handler: Handler
+) -> None:
+    await register(handler, "a")
+    origin = asked("old")
+    earned = points.PointsEarned("a", 5, "bonus", "r", NOW, None, 5, 5)
+    data = {
+        "transaction": {"id": None, "type": "earn", "amount": 5, "balance": 5, "createdAt": None, "position": 0},
+        "newBalance": 5,
+    }
+    event = an_event(account_stream("a"), 2, encode(earned), kind="points.earned.v1")
+    kept = a_command("old", event, caller=origin.actor.id, fingerprint=origin.fingerprint, answer=encode((201, data)))
+    appended = await store.append(a_batch(kept, known=1))
+    again = await handler.handle(earn("a", 5, "r"), origin)
+    assert (again.status, again.position, again.replayed) == (201, 2, True)
+    assert again.data == {
+        "transaction": data["transaction"] | {"id": "txn_2", "createdAt": appended.recorded_at, "position": 2},
+        "newBalance": 5,
+    }
 
 
 async def test_equal_requests_in_flight_share_one_outcome(store: Store, handler: Handler) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from ledger.errors import InsufficientPoints
 from ledger.handler import Handler
 from ledger.ids import account_stream
 from ledger.store.port import AmbiguousAppendError, AppendBatch, Appended, Store, Tail
@@ -98,3 +99,111 @@ async def test_a_load_that_gets_lost_is_asked_again_in_its_turn(gated: Gated, st
     gated.append_may_go.set()
     await asyncio.gather(*tasks)
     assert await balances(gated) == {"a": 11, "b": 1, "c": 1}
+
+
+# ── the next append follows at once ──
+
+
+class Noted(Between):
+    """Appends that wait to be sent until they may, each noted when the database gets it."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.may_go, self.sending = asyncio.Event(), asyncio.Event()
+        self.sent: list[int] = []
+        self.told: list[str] = []
+        self.told_when_sent: list[list[str]] = []
+
+    async def append(self, batch: AppendBatch) -> Appended:
+        self.sent.append(len(batch.commands))
+        self.told_when_sent.append([*self.told])
+        self.sending.set()
+        await self.may_go.wait()
+        return await self._store.append(batch)
+
+    async def tell(self, handler: Handler, name: str, command: object) -> None:
+        try:
+            await handler.handle(command, asked())
+        finally:
+            self.told.append(name)
+
+
+async def test_the_next_append_goes_out_before_those_of_the_last_are_told(
+    open_store: OpenStore, start_committer: StartCommitter
+) -> None:
+    noted = Noted(await open_store())
+    noted.may_go.set()
+    handler = Handler(await start_committer(noted))
+    await register(handler, "a", "b")
+    await asyncio.gather(*(handler.handle(earn(user, 10, "r"), asked()) for user in "ab"))
+    noted.may_go.clear()
+    noted.sending.clear()
+    noted.sent.clear()
+    noted.told_when_sent.clear()
+    first = asyncio.create_task(noted.tell(handler, "first", spend("a", 4)))
+    await noted.sending.wait()
+    others = [asyncio.create_task(noted.tell(handler, name, spend("a", 3))) for name in ("second", "third")]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    noted.may_go.set()
+    await asyncio.gather(first, *others)
+    assert noted.sent == [1, 2]
+    assert noted.told_when_sent == [[], []], "nobody was told when the second was sent"
+    assert noted.told == ["first", "second", "third"]
+    assert await balances(noted) == {"a": 0, "b": 10}
+
+
+async def test_what_was_decided_on_an_append_that_lost_is_not_sent_behind_it(
+    open_store: OpenStore, start_committer: StartCommitter
+) -> None:
+    noted = Noted(await open_store())
+    noted.may_go.set()
+    ours, theirs = Handler(await start_committer(noted)), Handler(await start_committer())
+    await register(ours, "a")
+    await ours.handle(earn("a", 10, "r"), asked())
+    noted.may_go.clear()
+    noted.sending.clear()
+    noted.sent.clear()
+    first = asyncio.create_task(noted.tell(ours, "first", spend("a", 8)))
+    await noted.sending.wait()
+    second = asyncio.create_task(noted.tell(ours, "second", spend("a", 2)))
+    await theirs.handle(spend("a", 5), asked())  # 5 are left, and what the two have decided is as of 10
+    noted.may_go.set()
+    outcomes = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [InsufficientPoints, type(None)]
+    assert await balances(noted) == {"a": 3}
+
+
+class AsksAgain:
+    """Who is told within the committer, and asks for more before it returns."""
+
+    def __init__(self, handler: Handler, times: int) -> None:
+        self.handler, self.left = handler, times
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _outcome: object) -> None:
+        self.left -= 1
+        if self.left:
+            self.handler.handle_for(earn("a", 1, f"again-{self.left}"), asked(), self)
+        else:
+            self.over.set_result(None)
+
+    def set_exception(self, outcome: BaseException) -> None:
+        self.over.set_exception(outcome)
+
+
+async def test_who_asks_again_as_soon_as_it_is_told_takes_no_lock_and_loads_nothing(
+    gated: Gated, start_committer: StartCommitter
+) -> None:
+    gated.append_may_go.set()
+    handler = Handler(await start_committer(gated))
+    await handler.handle(earn("a", 1, "warm"), asked())
+    loads = gated.loads
+    asking = AsksAgain(handler, 20)
+    handler.handle_for(earn("a", 1, "first"), asked(), asking)
+    await asking.over
+    assert (gated.locks, gated.loads) == (0, loads)
+    assert await balances(gated) == {"a": 31, "b": 10, "c": 10}

@@ -103,6 +103,17 @@ async def test_a_stale_read_refuses_its_unit_and_no_other(open_store: OpenStore)
     assert [(e.stream, e.version) for e in await mine.read(1, 10)] == [("b", 1)]
 
 
+async def test_a_stream_that_is_written_is_fenced_though_nobody_names_it_as_read(open_store: OpenStore) -> None:
+    ours, theirs = await open_store(), await open_store()
+    await ours.append(a_batch(a_command("k1", an_event("a", 1), an_event("b", 1)), known=0))
+    await theirs.append(a_batch(a_command("k2", *many_events("a", 2, after=1)), known=2, reads=[]))
+    stale = a_command("k3", an_event("a", 2), an_event("a", 3), unit=0)
+    fine = a_command("k4", an_event("b", 2), unit=1)
+    outcome = await ours.append(a_batch(stale, fine, known=2, reads=[]))
+    assert outcome.bad_units == {0}
+    assert outcome.head == 5
+
+
 async def test_a_read_of_a_stream_nobody_writes_is_fenced_too(open_store: OpenStore) -> None:
     mine, theirs = await open_store(), await open_store()
     await theirs.append(a_batch(a_command("k1", an_event("programme", 1)), known=0))

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from ledger.store.append import PostgresStore
+from ledger.store.migrate import MigrationError
 from ledger.store.port import AmbiguousAppendError, RejectedAppendError, StoreRewoundError
 from tests.contract.batches import a_batch, a_command, an_event, many_events
 
@@ -34,6 +35,15 @@ async def store(database_url: str) -> AsyncIterator[PostgresStore]:
 @pytest.fixture
 async def with_one_event(store: PostgresStore) -> None:
     await store.append(a_batch(a_command("k", an_event("a", 1), claims=["x"]), known=0))
+
+
+async def test_a_database_behind_the_code_is_not_opened(database_url: str, superuser: Connection) -> None:
+    await superuser.execute("DELETE FROM public.ledger_migrations WHERE version >= 8")
+    with pytest.raises(MigrationError, match=r"at migration 7, 8 is needed: .* `ledger migrate`"):
+        await PostgresStore(database_url).open()
+    await superuser.execute("DROP TABLE public.ledger_migrations")
+    with pytest.raises(MigrationError, match="at migration 0"):
+        await PostgresStore(database_url).open()
 
 
 PARTITION = "ledger.events_000000000001"

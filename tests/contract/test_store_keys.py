@@ -19,6 +19,17 @@ async def test_a_key_used_before_gives_its_answer_and_positions_back(store: Stor
     assert await store.head() == 3
 
 
+async def test_an_answer_of_a_status_alone_comes_back_with_the_events_it_is_rendered_from(store: Store) -> None:
+    await store.append(a_batch(a_command("other", an_event("z", 1)), known=0))
+    events = [an_event("a", 1, data=b'{"n":1}', kind="one.v1"), an_event("b", 1, data=b'{"n":2}', kind="two.v1")]
+    bare = a_command("bare", *events, unit=0, answer=b"[201]")
+    whole = a_command("whole", an_event("c", 1), unit=1, answer=b'[201,"whole"]')
+    await store.append(a_batch(bare, whole, known=1))
+    outcome = await store.append(a_batch(bare, whole, known=4))
+    kept = {found.answer: list(found.events) for found in outcome.kept}
+    assert kept == {b"[201]": [("one.v1", b'{"n":1}'), ("two.v1", b'{"n":2}')], b'[201,"whole"]': []}
+
+
 async def test_a_key_belongs_to_its_caller(store: Store) -> None:
     await store.append(a_batch(a_command("k", an_event("a", 1)), known=0))
     outcome = await store.append(a_batch(a_command("k", an_event("b", 1), caller="somebody-else"), known=1))

@@ -25,7 +25,7 @@ from ledger.store.codec import decode
 from tests.contract.torture_process import ACCOUNTS, CALLER, content_of
 
 ROOT = Path(__file__).resolve().parents[2]
-MIGRATION = ROOT / "migrations" / "0007_append_unique_digests.sql"
+MIGRATION = ROOT / "migrations" / "0008_append_reads_what_it_writes.sql"
 """The last one that defines the append."""
 PROCESSES = 3
 POSITIONS_EACH = 700
