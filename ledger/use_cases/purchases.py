@@ -110,13 +110,13 @@ def redeem_points(view: View, command: redemptions.RedeemPoints, now: datetime) 
         )
     account: PointsAccount = draft.read(stream)
     events, discount = redemptions.decide_redeem(command, account, purchase, draft.read(ids.PROGRAMME_STREAM), now)
+    draft.add(stream, events)  # first: the answer counts its position from the first event of the append
     give_way(draft, purchase, now)
     spent = events[-1]
     assert isinstance(spent, points.PointsSpent), "a redemption ends with the spend"
     lots = described(account.chunks, spent.allocation)
     redeemed = purchases.decide_redeemed(purchase_id, purchase, discount.points, discount.minor, lots, now)
     answer = transaction_answer(events)
-    draft.add(stream, events)
     draft.add(purchase_stream, redeemed)
 
     def refusal() -> RedemptionAlreadyClaimed:

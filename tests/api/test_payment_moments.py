@@ -130,7 +130,11 @@ async def test_points_are_redeemed_before_there_is_a_live_payment_or_after_it_fa
     await deliver(api, told(deal.payment, "processing", "40.00"))
     assert await tried() == (409, "PURCHASE_NOT_IN_PROGRESS")
     await deliver(api, told(deal.payment, "failed", "40.00"))
-    assert await tried() == (200, None)
+    answer = await api.post("/api/points/redeem", redeem, deal.buyer, "buyer")
+    assert error(answer) == (200, None)
+    position = answer.json()["data"]["transaction"]["position"]
+    event = (await api.get(f"/api/admin/events/{position}", "root", "admin")).json()["data"]["event"]
+    assert (event["type"], event["stream"]) == ("points.spent.v1", f"account-{deal.buyer}"), "not the payment's end"
     assert (await deal.types())[-1] == "cancelled"
     body = {"purchaseRequestId": deal.purchase, "provider": "stripe"}
     second = await api.post("/api/payment", body, deal.buyer, "buyer")
