@@ -5,9 +5,11 @@ twice changes nothing. Rows open the accounts they need. Appending goes through 
 May import: the standard library, msgspec, `ledger`. Read next: `import_rows.py`, `store/committer.py`.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from heapq import nsmallest
 from itertools import islice
 from typing import Final
@@ -15,7 +17,7 @@ from typing import Final
 import msgspec
 
 from ledger import ids
-from ledger.decision import Answer, Decision, Origin, View
+from ledger.decision import Answer, ClaimOnce, Decision, Origin, View
 from ledger.domain import points
 from ledger.errors import AlreadyEarned, CorruptionError, IdempotencyKeyReused, LedgerError
 from ledger.import_rows import OPENING, ImportFile, ImportRefusedError, Problem, Repetitions, Row
@@ -90,10 +92,18 @@ async def check(file: ImportFile, known_keys: KnownKeys, on_progress: OnProgress
         if len(problems) > 2 * PROBLEMS_SHOWN:
             problems[:] = nsmallest(PROBLEMS_SHOWN, problems)
 
+    def judge(found: Sequence[tuple[Row, KnownKey]]) -> None:
+        for row, known in found:
+            if known.fingerprint == row.fingerprint:
+                total.already_there.add(row.amount)
+            else:
+                note(Problem(row.line, "was imported before, with other values."))
+
     repetitions = Repetitions()
+    looking: asyncio.Task[list[tuple[Row, KnownKey]]] | None = None
     try:
         for batch in _batches(file.rows()):
-            rows = []
+            rows: list[Row] = []
             for row in batch:
                 if type(row) is Row:  # isinstance of a Struct costs a tenth of reading the row
                     rows.append(row)
@@ -102,15 +112,20 @@ async def check(file: ImportFile, known_keys: KnownKeys, on_progress: OnProgress
                     total.by_source.setdefault(row.source, Total()).add(row.amount)
                 elif isinstance(row, Problem):
                     note(row)
-            for row, known in await _known(known_keys, rows):
-                if known.fingerprint == row.fingerprint:
-                    total.already_there.add(row.amount)
-                else:
-                    note(Problem(row.line, "was imported before, with other values."))
+            if looking is not None:
+                judge(await looking)
+            # The database looks for these keys while the next rows are read.
+            looking = asyncio.create_task(_known(known_keys, rows))
+            await asyncio.sleep(0)
             on_progress(file.bytes_read)
+        if looking is not None:
+            judge(await looking)
         for problem in repetitions.found():
             note(problem)
     finally:
+        if looking is not None:
+            looking.cancel()
+            await asyncio.wait([looking])
         repetitions.close()
     if count:
         rows_are = "1 bad row" if count == 1 else f"{count} bad rows"
@@ -165,34 +180,34 @@ async def _conclude(done: Imported, running: deque[tuple[Sequence[Row], Bulk]]) 
 def _work(row: Row, now: datetime, file_sha256: str) -> BulkWork:
     request_id = file_sha256[:32]
     origin = Origin(IMPORTER, now, row.fingerprint, request_id, request_id, row.key)
-
-    def decide(view: View) -> Decision:
-        return _decide(view, row, now)
-
-    return BulkWork(origin, decide)
+    work = BulkWork(origin, partial(_decide, row, now))
+    work.needs = (ids.account_stream(row.user_id), ids.PROGRAMME_STREAM)
+    return work
 
 
-def _decide(view: View, row: Row, now: datetime) -> Decision:
+def _decide(row: Row, now: datetime, view: View) -> Decision:
     """Open the account if it is not, and add the row's points."""
     stream = ids.account_stream(row.user_id)
-    before = view.read(stream)
+    state = view.read(stream)
+    balance_before = balance = state.balance
     programme = view.read(ids.PROGRAMME_STREAM)
-    opened = points.decide_open(points.OpenAccount(row.user_id), before)
-    state = points.evolve(points.copy_account(before), opened[0]) if opened else before
+    opened = points.decide_open(points.OpenAccount(row.user_id), state)
+    if opened:
+        state = points.evolve(points.copy_account(state), opened[0])
     if row.source == OPENING:
         grant = points.GrantPoints(
             row.user_id, row.amount, OPENING_REASON, row.reference or None, row.occurred_at, row.expires_at
         )
         events = points.decide_grant(grant, state, programme, now)
-        claims = []
+        claims: tuple[ClaimOnce, ...] = ()
     else:
         earn = points.EarnPoints(row.user_id, row.amount, row.source, row.reference, row.occurred_at, row.expires_at)
         events = points.decide_earn(earn, state, programme, now)
-        claims = [earn_claim(row.user_id, row.source, row.reference)]
-    balance = before.balance
+        claims = (earn_claim(row.user_id, row.source, row.reference),)
     for event in events:
         balance = getattr(event, "balance", balance)
-    return Decision(201, RowAnswer(bool(opened), balance - before.balance), [(stream, [*opened, *events])], claims)
+    moved = RowAnswer(bool(opened), balance - balance_before)
+    return Decision(201, moved, ((stream, [*opened, *events] if opened else events),), claims)
 
 
 def _count(done: Imported, rows: Sequence[Row], outcomes: Sequence[Answer | BaseException]) -> None:
