@@ -110,7 +110,8 @@ def decode_body(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         raise MalformedBody(f"The body is no JSON: {detail}.") from None
     except RecursionError:
         raise MalformedBody("The body is nested too deeply.") from None
-    if _SUSPECT(body):
+    # Each of these begins with one of three bytes, which to look for is thirty times as fast as a pattern is.
+    if (b"\\" in body or b"\x7f" in body or b"\xc2" in body) and _SUSPECT(body):
         try:
             refuse_control_characters(value)
         except RecursionError:  # the decoder goes deeper than a walk in Python can

@@ -23,11 +23,12 @@ HEAD_TOO_LARGE: Final = (
 class JoinedWrites:
     """A transport that joins a write with the one right after it. All else is the transport's own."""
 
-    __slots__ = ("_call_soon", "_held", "transport")
+    __slots__ = ("_call_soon", "_held", "is_closing", "transport")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing is held yet."""
         self.transport = transport
+        self.is_closing = transport.is_closing  # asked for three times a request
         self._call_soon = loop.call_soon
         self._held: bytes | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 from redis.asyncio import ConnectionPool, Redis
 
+from api.in_turn import InTurn
 from api.webhooks import Signatures
 from ledger.handler import Handler
 from ledger.settings import Settings
@@ -22,6 +23,9 @@ from projections.read_models import ReadModels
 READERS_AT_MOST = 10
 EXPORTS_AT_ONCE = 4
 """Each holds one of the readers' connections for as long as somebody takes to read it."""
+BATCH_BYTES_AT_ONCE = 196_608
+"""Some nine hundred items: two appends full of them, one under way and one being decided."""
+BATCH_BYTES_WAITING = 67_108_864
 REDIS_PATIENCE_SECONDS = 0.25
 
 
@@ -44,6 +48,7 @@ class Resources:
         self.pool = pool
         self.models = ReadModels(pool)
         self.exports = asyncio.Semaphore(EXPORTS_AT_ONCE)
+        self.batches = InTurn(BATCH_BYTES_AT_ONCE, BATCH_BYTES_WAITING)
         self.programmes = Programmes(pool)
         self.signatures = Signatures.from_settings(settings)
         self.redis = Redis(connection_pool=redis)

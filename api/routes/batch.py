@@ -7,6 +7,7 @@ Read next: `points.py` for the single commands.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -16,8 +17,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from api import examples
 from api.bodies import decode_body, read_body
-from api.call import Call, call_of
-from api.commands import LeanRoute, origin_of
+from api.call import Call, call_of, utc_now
+from api.commands import LeanRoute
 from api.documented import Documented, opened_to
 from api.envelope import Reply, failure, success
 from api.errors import status_of
@@ -179,13 +180,14 @@ _COMMAND_OF: Final[Mapping[type, Callable[[Any], Any]]] = {
     GrantItem: grant_command,
     DeductItem: deduct_command,
 }
+_decode_batch: Final = msgspec.json.Decoder(BatchBody)
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope)
 _decode_item: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Item)
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class _Prepared(msgspec.Struct):
-    """An item on its way: a command with its origin, or the refusal it has already met."""
+    """An item on its way: a command with its origin, or the refusal it has already met (with its frames: a cycle)."""
 
     key: str | None
     command: Any
@@ -197,10 +199,21 @@ async def perform_batch(call: Call, receive: Receive) -> Reply:
     raw = await read_body(call, receive)
     if call.query:
         read_query(call, Nothing)
-    batch = decode_body(_decode_envelope, raw)
-    prepared = [_prepare(call, bytes(item)) for item in batch.items]
+    async with call.resources.batches.turn(len(raw)):
+        return await _perform(call, raw)
+
+
+async def _perform(call: Call, raw: bytes) -> Reply:
+    now = utc_now()
+    try:
+        whole = decode_body(_decode_batch, raw)
+    except LedgerError:  # Something is wrong with it: which of the items are, is found one by one.
+        batch = decode_body(_decode_envelope, raw)
+        atomic, prepared = batch.atomic, [_prepare_raw(call, bytes(item), now) for item in batch.items]
+    else:
+        atomic, prepared = whole.atomic, [_prepare(call, item, now) for item in whole.items]
     _check_keys(prepared)
-    return await (_all_or_none(call, prepared) if batch.atomic else _each(call, prepared))
+    return await (_all_or_none(call, prepared) if atomic else _each(call, prepared))
 
 
 async def _all_or_none(call: Call, prepared: list[_Prepared]) -> Reply:
@@ -228,16 +241,25 @@ async def _each(call: Call, prepared: list[_Prepared]) -> Reply:
     return _done(call, prepared, outcomes, f"{done} of {len(outcomes)} items done.")
 
 
-def _prepare(call: Call, raw: bytes) -> _Prepared:
-    """Validate one item, as the single command would be."""
-    key = None
+def _prepare_raw(call: Call, raw: bytes, now: datetime) -> _Prepared:
+    """Read one item, as the body of the single command would be."""
     try:
         item = decode_body(_decode_item, raw)
-        key = item.key
+    except LedgerError as refusal:
+        return _Prepared(None, None, refusal)
+    return _prepare(call, item, now)
+
+
+def _prepare(call: Call, item: Item, now: datetime) -> _Prepared:
+    """Validate one item, as the single command would be."""
+    try:
         command = _COMMAND_OF[type(item)](item)
     except LedgerError as refusal:
-        return _Prepared(key, None, refusal)
-    return _Prepared(key, command, origin_of(call, fingerprint("POST", PATH, _canonical(item)), key))
+        return _Prepared(item.key, None, refusal)
+    same = fingerprint("POST", PATH, _canonical(item))
+    return _Prepared(
+        item.key, command, Origin(call.signed_in.actor, now, same, call.request_id, call.correlation_id, item.key)
+    )
 
 
 def _check_keys(prepared: list[_Prepared]) -> None:
@@ -249,7 +271,7 @@ def _check_keys(prepared: list[_Prepared]) -> None:
 
 
 def _done(call: Call, prepared: list[_Prepared], outcomes: list[Answer | LedgerError], message: str) -> Reply:
-    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    answers = [outcome for outcome in outcomes if type(outcome) is Answer]
     results = [
         _result(index, item.key, outcome) for index, (item, outcome) in enumerate(zip(prepared, outcomes, strict=True))
     ]
@@ -258,8 +280,9 @@ def _done(call: Call, prepared: list[_Prepared], outcomes: list[Answer | LedgerE
 
 
 def _result(index: int, key: str | None, outcome: Answer | LedgerError) -> ItemResult:
-    if isinstance(outcome, Answer):
+    if type(outcome) is Answer:  # isinstance on a Struct goes through a Python ABC
         return ItemResult(index, True, key or UNSET, outcome.data)
+    assert isinstance(outcome, LedgerError), "an outcome is an answer or a refusal"
     data = UNSET if outcome.data is None else outcome.data
     error = ItemError(outcome.code, outcome.message, status_of(outcome), data)
     return ItemResult(index, False, key or UNSET, error=error)

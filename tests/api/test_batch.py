@@ -1,10 +1,13 @@
 """Up to a thousand commands at once, together or each on its own."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 from dirty_equals import IsPartialDict
+
+from api.call import Call
 
 
 def earn(key: str, user: str, amount: Any = 1, **more: Any) -> dict[str, Any]:
@@ -169,3 +172,18 @@ async def test_a_thousand_items_fit(api: Any) -> None:
     answer = await send(api, [earn(f"{name}-{n}", user) for n in range(1000)])
     assert all(r["ok"] for r in answer.json()["data"]["results"])
     assert (await api.points(user, answer))["balance"] == 1000
+
+
+async def test_batches_with_refused_items_leave_nothing_behind(api: Any) -> None:
+    """A refusal holds the frames it came through; they must not hold the request for ever."""
+    items = [{"type": "earn", "key": "k", "userId": "nobody", "amount": 1, "source": "bonus", "reference": "r",
+              "occurredAt": "never"}]  # fmt: skip
+    body = {"atomic": False, "items": items}
+    for _ in range(3):
+        assert (await api.post("/api/points/batch", body, "shop", "service", key=None)).status_code == 200
+    gc.collect()
+    before = sum(type(thing) is Call for thing in gc.get_objects())
+    for _ in range(20):
+        await api.post("/api/points/batch", body, "shop", "service", key=None)
+    gc.collect()
+    assert sum(type(thing) is Call for thing in gc.get_objects()) <= before + 2
