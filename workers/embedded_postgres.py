@@ -216,8 +216,8 @@ def _server_settings() -> dict[str, str]:
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
         "shared_buffers": f"{min(_memory_mb() // 4, SHARED_BUFFERS_MAX_MB)}MB",
-        "max_wal_size": "4GB",  # checkpoints by time, not by volume, under load
-        "min_wal_size": "1GB",  # used segments are kept for the next burst: making one anew stalls a commit for 20-30 ms
+        "max_wal_size": "8GB",  # a checkpoint makes each page's next change a whole page in the log: the fewer, the cheaper
+        "min_wal_size": "2GB",  # used segments are kept for the next burst: making one anew stalls a commit for 20-30 ms
         "wal_compression": "off",  # pages of random digests hardly shrink: docs/decisions/0005
         "jit": "off",  # short statements: compiling costs more than it saves
         "timezone": "UTC",
