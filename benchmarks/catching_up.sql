@@ -11,12 +11,12 @@ WITH e AS MATERIALIZED (
   INSERT INTO {transactions} (user_id, position, type, occurred_at)
     SELECT e.user_id, e.position, 'earn', e.occurred_at FROM e WHERE e.type = 'points.earned.v1'
 ), lots AS (
-  INSERT INTO {lots} (user_id, lot_id, points, remaining, expires_at, granted_position, position)
-    SELECT e.user_id, e.version, e.amount, e.amount, e.expires_at, e.position, e.position
+  INSERT INTO {lots} (user_id, lot_id, points, remaining, expires_at, position)
+    SELECT e.user_id, e.version, e.amount, e.amount, e.expires_at, e.position
     FROM e WHERE e.type = 'points.earned.v1'
 )
-INSERT INTO {accounts} (user_id, balance, lifetime, tier, locked, version, position, opened_at)
-  SELECT n.user_id, coalesce(b.balance, 0), coalesce(b.lifetime, 0), n.tier, false, n.version, n.position, n.opened_at
+INSERT INTO {accounts} (user_id, balance, lifetime, tier, locked, version, position, opened_at, referrals)
+  SELECT n.user_id, coalesce(b.balance, 0), coalesce(b.lifetime, 0), n.tier, false, n.version, n.position, n.opened_at, 0
   FROM (SELECT e.user_id, max(e.version) AS version, max(e.position) AS position, coalesce(max(e.tier), 1) AS tier,
                min(e.recorded_at) AS opened_at,
                max(e.version) FILTER (WHERE e.type = 'points.earned.v1') AS earned

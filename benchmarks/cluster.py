@@ -22,6 +22,8 @@ from workers.postgres_programs import binaries_for, recorded_owner
 DATA: Final = Path(__file__).parent / ".data"
 """Beside the code and not in /tmp, which is memory on some machines: there fsync would cost nothing."""
 SEEDED: Final = "seeded"
+LOG_SEGMENTS: Final = 280
+"""Of 16 MB: what is written between two checkpoints under load, half of `max_wal_size`."""
 _SETTINGS: Final = {"max_connections": "400"}
 
 
@@ -68,6 +70,19 @@ class Cluster:
             await connection.execute("VACUUM (ANALYZE)")
             await connection.close()
         await self._maintain("CHECKPOINT")
+
+    async def age_log(self) -> None:
+        """Leave as many used segments of the write-ahead log behind as a server has that has run for an hour.
+
+        Whoever fills a segment on a new server makes the next one, 16 MB of zeros, and all commits wait for it.
+        """
+        connection = await asyncpg.connect(self.urls.database_url)
+        try:
+            for _ in range(LOG_SEGMENTS):
+                await connection.execute("SELECT pg_logical_emit_message(false, 'bench', 'x'), pg_switch_wal()")
+            await connection.execute("CHECKPOINT")
+        finally:
+            await connection.close()
 
     async def _maintain(self, statement: str) -> None:
         connection = await asyncpg.connect(self.urls.database_url)

@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 
 from benchmarks import load, paying
+from ledger.decision import Answer
 from ledger.errors import InsufficientPoints
 from ledger.handler import Handler, RegisterMember
 from ledger.store.append import PostgresStore
@@ -89,33 +90,83 @@ class Engine:
     async def _measure(self, ask: Ask) -> load.Measured:
         gc.collect()
         gc.freeze()
-        times: list[float] = []
-        refused = 0
-        clock = time.perf_counter
-        handle = self._handler.handle
-        users: dict[str, Callable[[], str]] = {"uniform": load.uniform, "lots": lambda: LOTS_MEMBER}
-        user_id = users.get(ask.kind, load.hot_member)
-        makers = itertools.cycle([load.earn, load.spend] if ask.kind in {"mixed", "lots"} else [load.earn])
-        begin = clock()
-        end = begin + ask.seconds
-
-        async def worker() -> None:
-            nonlocal refused
-            while (at := clock()) < end:
-                key = load.random_key()
-                try:
-                    await handle(next(makers)(user_id(), key), load.origin(key))
-                except InsufficientPoints:
-                    refused += 1  # a spend that came before its earn
-                times.append(clock() - at)
-
+        load_of = _Load(self._handler, ask)
         before = (self._committer.flushes, self._committer.commands, time.process_time())
-        await asyncio.gather(*(worker() for _ in range(ask.in_flight)))
-        took = clock() - begin
-        found = load.measured(times, took, errors=refused)
+        took = await load_of.run()
+        found = load.measured(load_of.times, took, errors=load_of.refused)
         flushes, commands = self._committer.flushes - before[0], self._committer.commands - before[1]
         found.note = f"{commands / max(1, flushes):.1f} a flush, own CPU {(time.process_time() - before[2]) / took:.2f}"
         return found
+
+
+class _Load:
+    """So many callers, each of whom asks again as soon as it is told: as connections of the API do, without HTTP."""
+
+    def __init__(self, handler: Handler, ask: Ask) -> None:
+        """Nothing is asked yet."""
+        self.handler = handler
+        self.times: list[float] = []
+        self.refused = 0
+        self.seconds = ask.seconds
+        users: dict[str, Callable[[], str]] = {"uniform": load.uniform, "lots": lambda: LOTS_MEMBER}
+        self.user_id = users.get(ask.kind, load.hot_member)
+        self.makers = itertools.cycle([load.earn, load.spend] if ask.kind in {"mixed", "lots"} else [load.earn])
+        self.busy = ask.in_flight
+        self.end = 0.0
+
+    async def run(self) -> float:
+        """Ask until the time is over; the seconds until the last was told."""
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        begin = time.perf_counter()
+        self.end = begin + self.seconds
+        for _ in range(self.busy):
+            _Caller(self).ask()
+        await self.over
+        return time.perf_counter() - begin
+
+    def one_less(self) -> None:
+        """A caller has asked for the last time. One that failed for another reason than a refusal ends it all."""
+        self.busy -= 1
+        if self.busy == 0 and not self.over.done():
+            self.over.set_result(None)
+
+
+class _Caller:
+    """Who waits for one command at a time."""
+
+    __slots__ = ("_at", "_load")
+
+    def __init__(self, of: _Load) -> None:
+        self._load = of
+        self._at = 0.0
+
+    def ask(self) -> None:
+        """The next command, as long as there is time."""
+        of = self._load
+        self._at = at = time.perf_counter()
+        if at >= of.end:
+            of.one_less()
+            return
+        key = load.random_key()
+        of.handler.handle_for(next(of.makers)(of.user_id(), key), load.origin(key), self)
+
+    def done(self) -> bool:
+        """It always listens."""
+        return False
+
+    def set_result(self, _outcome: Answer) -> None:
+        """Told: the next one."""
+        self._load.times.append(time.perf_counter() - self._at)
+        self.ask()
+
+    def set_exception(self, outcome: BaseException) -> None:
+        """Refused: a spend may come before its earn. Anything else is no measurement."""
+        if isinstance(outcome, InsufficientPoints):
+            self._load.refused += 1
+            self._load.times.append(time.perf_counter() - self._at)
+            self.ask()
+        elif not self._load.over.done():
+            self._load.over.set_exception(outcome)
 
 
 async def main(dsn: str, cache_limit: int) -> None:

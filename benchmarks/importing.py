@@ -24,13 +24,15 @@ ROUNDS: Final = 5
 _ROOT: Final = Path(__file__).parents[1]
 
 
-def write_file(file: Path, rows: int, first_reference: int, members: int = load.ACCOUNTS) -> None:
+def write_file(
+    file: Path, rows: int, first_reference: int, members: int = load.ACCOUNTS, first_member: int = 0
+) -> None:
     """A CSV file: the members in turn, in an order that looks like none, each row with a reference of its own."""
     with file.open("w", encoding="utf-8", newline="") as out:
         out.write("userId,amount,source,reference\n")
         for number in range(first_reference, first_reference + rows):
             # 7,919 has no common divisor with a power of ten: every member comes before one comes again.
-            out.write(f"{load.member(number * 7919 % members)},5,bonus,till-{number:010d}\n")
+            out.write(f"{load.member(first_member + number * 7919 % members)},5,bonus,till-{number:010d}\n")
 
 
 async def import_file(cluster: Cluster, database: str, file: Path) -> int:
