@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 
 from ledger.errors import Conflict, NotFound
-from projections import dead_letters
+from projections import dead_letters, follow
 from projections.dead_letters import list_dead_letters, replay_dead_letter, skip_dead_letter
 from projections.follow import Pipeline
+from projections.journal import Journal
 from projections.points import Points, get_points
 from projections.read_model_list import list_read_models
 from projections.runner import Runner
@@ -209,3 +210,23 @@ async def test_a_skipped_event_is_left_out_for_ever_and_the_later_ones_are_appli
     assert await balance(models, "ann") == 25
     assert (await list_transactions(models, "ann")).value.total == 2
     assert (await list_dead_letters(pool)).total == 0
+
+
+@pytest.mark.parametrize(("planned_for", "looked_up"), [(100, True), (10**9, False)])
+async def test_a_plan_made_while_a_table_was_small_is_forgotten(
+    database_url, pool, ledger, monkeypatch, planned_for, looked_up
+):
+    """With plans that are kept, the second case, a page goes through the whole table for each of its rows."""
+    monkeypatch.setattr(follow, "PLANNED_FOR", planned_for)
+    members = [f"m{number}" for number in range(400)]
+    runner = Runner(pool, [Journal()])
+    await runner.catch_up()
+    await ledger.open(*members)
+    for page in (members[:1], members, members):
+        await asyncio.gather(*(ledger.earn(member, 5) for member in page))
+        await runner.catch_up()
+    await pool.close()  # a connection tells its statistics when it ends
+    looks = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname ~ '^rm_journal_accounts_'"
+    administrator = await asyncpg.connect(database_url)
+    assert (await administrator.fetchval(looks) >= 2 * len(members)) == looked_up
+    await administrator.close()
