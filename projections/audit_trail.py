@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from ledger.store.codec import Actor, decode_metadata
+from projections.as_text import copy_as_text
 from projections.cursor import Slice, SortOrder
 from projections.list_pages import page_of_list, start_of
-from projections.projection import Connection, LogEvent, Page, Table, copy_rows, table_names
+from projections.projection import Connection, LogEvent, Page, Table, table_names
 from projections.read_models import Answer, ReadModels
 
 COUNTED_AT_MOST: Final = 1_000_000
@@ -94,7 +95,7 @@ class _AuditTrailPage:
 
     async def flush(self, connection: Connection) -> None:
         if self._rows:
-            await copy_rows(connection, self._table, _COLUMNS, self._rows)
+            await copy_as_text(connection, self._table, _COLUMNS, self._rows)
 
 
 class EventView(msgspec.Struct, frozen=True, rename="camel"):

@@ -5,15 +5,17 @@ one MERGE, which fails if a lot does not hold that much; what comes back to a lo
 the lot anew if it was used up. Imports `ledger` only. Read next: `projection.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
 from ledger.domain import points
 from ledger.domain.account_events import PointsClawedBack
 from ledger.errors import CorruptionError
-from projections.projection import Connection, LogEvent, Table, copy_rows
+from projections.as_text import array_as_text, copy_as_text
+from projections.projection import Connection, LogEvent, Table
 
 ACCOUNTS: Final = Table(
     part="",
@@ -59,23 +61,50 @@ _LOT_COLUMNS: Final = tuple(name for name, _ in LOTS.columns)
 
 # A member whose opening was skipped as unreadable still gets a row: opened when first seen.
 _MERGE_ACCOUNTS: Final = """
-MERGE INTO {accounts} AS a
-USING unnest($1::text[], $2::bigint[], $3::bigint[], $4::integer[], $5::boolean[], $6::integer[], $7::bigint[],
-             $8::timestamptz[], $9::text[], $10::integer[])
-      AS n(user_id, balance, lifetime, tier, locked, version, position, at, referral_code, referrals)
-ON a.user_id = n.user_id
-WHEN MATCHED THEN UPDATE SET
-  balance = coalesce(n.balance, a.balance), lifetime = coalesce(n.lifetime, a.lifetime),
-  tier = coalesce(n.tier, a.tier), locked = coalesce(n.locked, a.locked), version = n.version, position = n.position,
-  referral_code = coalesce(n.referral_code, a.referral_code), referrals = a.referrals + n.referrals
+MERGE INTO {accounts} AS a USING unnest({arrays}) AS n({columns}) ON a.user_id = n.user_id
+WHEN MATCHED THEN UPDATE SET {sets}
 WHEN NOT MATCHED THEN INSERT
   (user_id, balance, lifetime, tier, locked, version, position, opened_at, referral_code, referrals)
-  VALUES (n.user_id, coalesce(n.balance, 0), coalesce(n.lifetime, 0), coalesce(n.tier, 1), coalesce(n.locked, false),
-          n.version, n.position, n.at, n.referral_code, n.referrals)
+  VALUES (n.user_id, coalesce(n.balance, 0), coalesce(n.lifetime, 0), {tier}, {locked}, n.version, n.position, n.opened_at,
+          {referral_code}, {referrals})
 """
+# Column: what becomes of it, what it begins with, and what says in a whole page that nothing happened to it.
+_RARELY_CHANGED: Final[Mapping[str, tuple[str, str, Any]]] = {
+    "tier": ("coalesce(n.tier, a.tier)", "1", None),
+    "locked": ("coalesce(n.locked, a.locked)", "false", None),
+    "referral_code": ("coalesce(n.referral_code, a.referral_code)", "NULL", None),
+    "referrals": ("a.referrals + n.referrals", "0", 0),
+}
+_USUALLY_CHANGED: Final = {
+    "balance": "coalesce(n.balance, a.balance)",
+    "lifetime": "coalesce(n.lifetime, a.lifetime)",
+    "version": "n.version",
+    "position": "n.position",
+}
+
+
+@lru_cache(256)
+def _merge_accounts(accounts: str, columns: tuple[str, ...]) -> str:
+    """The statement for a page that changes these columns alone: what it does not send, it need not encode."""
+    kinds = dict(ACCOUNTS.columns)
+    rare = {column: _RARELY_CHANGED[column] for column in columns if column in _RARELY_CHANGED}
+    sets = _USUALLY_CHANGED | {column: change for column, (change, _, _) in rare.items()}
+    begins = {
+        column: f"coalesce(n.{column}, {first})" if column in rare else first
+        for column, (_, first, _) in _RARELY_CHANGED.items()
+    }
+    return _MERGE_ACCOUNTS.format(
+        accounts=accounts,
+        arrays=", ".join(f"${number}::text::{kinds[column].split()[0]}[]" for number, column in enumerate(columns, 1)),
+        columns=", ".join(columns),
+        sets=", ".join(f"{column} = {change}" for column, change in sets.items()),
+        **begins,
+    )
+
+
 _TAKE: Final = """
 MERGE INTO {lots} AS l
-USING unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) AS n(user_id, lot_id, amount, position)
+USING unnest($1::text::text[], $2::text::integer[], $3::text::bigint[], $4::text::bigint[]) AS n(user_id, lot_id, amount, position)
 ON l.user_id = n.user_id AND l.lot_id = n.lot_id
 WHEN MATCHED AND l.remaining = n.amount THEN DELETE
 WHEN MATCHED THEN UPDATE SET remaining = l.remaining - n.amount, position = n.position
@@ -83,7 +112,7 @@ WHEN MATCHED THEN UPDATE SET remaining = l.remaining - n.amount, position = n.po
 # Put back and taken again within the page comes to 0: a lot that is there has been touched, one that is not stays away.
 _PUT_BACK: Final = """
 MERGE INTO {lots} AS l
-USING unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[])
+USING unnest($1::text::text[], $2::text::integer[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::timestamptz[])
       AS n(user_id, lot_id, amount, position, points, expires_at)
 ON l.user_id = n.user_id AND l.lot_id = n.lot_id
 WHEN MATCHED THEN UPDATE SET remaining = l.remaining + n.amount, position = n.position
@@ -217,16 +246,20 @@ class PointsPage:
         changed = [row for user_id, row in self._accounts.items() if user_id not in opened]
         if opened:
             rows = sorted(opened.values(), key=itemgetter(0))
-            await copy_rows(connection, self._accounts_table, _ACCOUNT_COLUMNS, rows)
+            await copy_as_text(connection, self._accounts_table, _ACCOUNT_COLUMNS, rows)
         if changed:
             changed.sort(key=itemgetter(0))
-            merge = _MERGE_ACCOUNTS.format(accounts=self._accounts_table)
-            await connection.execute(merge, *(list(column) for column in zip(*changed, strict=True)))
+            sent = {
+                name: array_as_text(column)
+                for name, column in zip(_ACCOUNT_COLUMNS, zip(*changed, strict=True), strict=True)
+                if name not in _RARELY_CHANGED or column.count(_RARELY_CHANGED[name][2]) < len(column)
+            }
+            await connection.execute(_merge_accounts(self._accounts_table, tuple(sent)), *sent.values())
         if self._taken:
             await self._flush_changed_lots(connection)
         if self._lots:
             rows = [self._lots[key] for key in sorted(self._lots)]
-            await copy_rows(connection, self._lots_table, _LOT_COLUMNS, rows)
+            await copy_as_text(connection, self._lots_table, _LOT_COLUMNS, rows)
 
     async def _flush_changed_lots(self, connection: Connection) -> None:
         taken, put_back = [], []
@@ -238,13 +271,13 @@ class PointsPage:
                 put_back.append([row[0], row[1], -row[2], row[3], *self._put_back[key]])
         if taken:
             merge = _TAKE.format(lots=self._lots_table)
-            tag = await connection.execute(merge, *(list(column) for column in zip(*taken, strict=True)))
+            tag = await connection.execute(merge, *map(array_as_text, zip(*taken, strict=True)))
             if tag != f"MERGE {len(taken)}":
                 msg = f"of {len(taken)} lots to take points from, the read model holds others: {tag}"
                 raise CorruptionError(msg)
         if put_back:
             merge = _PUT_BACK.format(lots=self._lots_table)
-            await connection.execute(merge, *(list(column) for column in zip(*put_back, strict=True)))
+            await connection.execute(merge, *map(array_as_text, zip(*put_back, strict=True)))
 
 
 _FOLDS: Final[dict[type, Callable[[PointsPage, LogEvent, Any], None]]] = {

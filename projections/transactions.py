@@ -13,8 +13,9 @@ from ledger import ids
 from ledger.errors import CorruptionError
 from ledger.store import codec
 from ledger.transactions import Transaction, transaction_of
+from projections.as_text import copy_as_text
 from projections.cursor import Slice, SortOrder, cursor_after, position_of
-from projections.projection import Connection, LogEvent, Page, Table, copy_rows, table_names
+from projections.projection import Connection, LogEvent, Page, Table, table_names
 from projections.read_models import Answer, ReadModels
 
 TRANSACTION_TYPES: Final = ("earn", "spend", "expire", "admin_grant", "admin_deduct", "restore", "clawback")
@@ -90,7 +91,7 @@ class _TransactionsPage:
     async def flush(self, connection: Connection) -> None:
         if self._rows:
             self._rows.sort(key=itemgetter(0))  # stable: positions stay in order
-            await copy_rows(connection, self._table, _COLUMNS, self._rows)
+            await copy_as_text(connection, self._table, _COLUMNS, self._rows)
 
 
 async def list_transactions(
