@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import random
+import re
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,15 @@ from projections.projection import LogEvent
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def elements(text):
+    """The values of a line of CSV or of an array, both without their brackets: these hold what JSON does."""
+    return msgspec.json.decode(f"[{text}]")
+
+
+def value_of(column, value):
+    return msgspec.convert(value, datetime | None) if column in ("opened_at", "expires_at") else value
+
+
 class TablesInMemory:
     """Does to two dicts what COPY and the three MERGE statements do to two tables."""
 
@@ -29,27 +40,38 @@ class TablesInMemory:
         self.accounts = {}
         self.lots = {}
 
-    async def copy_records_to_table(self, table, *, schema_name, columns, records):
+    async def copy_to_table(self, table, *, source, schema_name, columns, **options):
+        assert options == {"format": "csv", "null": "null"}
         rows, key_length = (self.lots, 2) if table == "lots" else (self.accounts, 1)
-        for record in records:
+        text = b"".join([piece async for piece in source])
+        for line in text.splitlines():
+            record = [value_of(column, value) for column, value in zip(columns, elements(line.decode()), strict=True)]
             assert tuple(record[:key_length]) not in rows, "a unique index"
-            rows[tuple(record[:key_length])] = list(record)
+            rows[tuple(record[:key_length])] = record
 
     async def execute(self, query, *arrays):
-        merge = {10: self.merge_account, 4: self.take, 6: self.put_back}[len(arrays)]
-        rows = list(zip(*arrays, strict=True))
-        assert rows == sorted(rows, key=lambda row: row[:1] if len(row) == 10 else row[:2]), "sorted by key"
+        columns = re.search(r"AS n\(([^)]*)\)", query)[1].split(", ")
+        rows = [
+            {column: value_of(column, value) for column, value in zip(columns, values, strict=True)}
+            for values in zip(*(elements(array[1:-1]) for array in arrays), strict=True)
+        ]
+        keys = [(row["user_id"], row.get("lot_id")) for row in rows]
+        assert keys == sorted(keys), "sorted by key"
+        merge = {4: self.take, 6: self.put_back}[len(columns)] if "lot_id" in columns else self.merge_account
         return f"MERGE {sum(merge(row) for row in rows)}"
 
     def merge_account(self, row):
-        old = self.accounts.setdefault((row[0],), [row[0], 0, 0, 1, False, 0, 0, row[7], None, 0])
-        old[1:7] = [was if new is None else new for was, new in zip(old[1:7], row[1:7], strict=True)]
-        old[8] = old[8] if row[8] is None else row[8]
-        old[9] += row[9]
+        key = (row["user_id"],)
+        old = self.accounts.setdefault(key, [*key, 0, 0, 1, False, 0, 0, row["opened_at"], None, 0])
+        for place, column in enumerate(("balance", "lifetime", "tier", "locked", "version", "position"), 1):
+            if row.get(column) is not None:
+                old[place] = row[column]
+        old[8] = row.get("referral_code") or old[8]
+        old[9] += row.get("referrals", 0)
         return 1
 
     def take(self, row):
-        user_id, lot_id, amount, position = row
+        user_id, lot_id, amount, position = row.values()
         lot = self.lots.get((user_id, lot_id))
         if lot is None:
             return 0
@@ -61,7 +83,7 @@ class TablesInMemory:
         return 1
 
     def put_back(self, row):
-        user_id, lot_id, amount, position, points_, expires_at = row
+        user_id, lot_id, amount, position, points_, expires_at = row.values()
         lot = self.lots.get((user_id, lot_id))
         if lot is not None:
             lot[3] += amount
