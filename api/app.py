@@ -29,6 +29,7 @@ from api.resources import redis_pool, started
 from api.routes import LEAN_ROUTES, ROUTES
 from api.security import Tokens, authorize
 from ledger.errors import PurchaseNotFound, ReadModelBehind
+from ledger.huge_pages import huge_pages
 from ledger.settings import Settings
 from projections.purchases import get_purchase
 from projections.read_model_list import head_position
@@ -68,7 +69,7 @@ def create_app(settings: Settings, *, lean: bool = True) -> LedgerApi:
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        async with started(settings, redis) as resources, app.realtime.running(resources.pool):
+        async with started(settings, redis) as resources, app.realtime.running(resources.pool), huge_pages():
             gate.resources = resources
             gc.collect()
             gc.freeze()

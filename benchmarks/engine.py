@@ -19,6 +19,7 @@ from benchmarks import load, paying
 from ledger.decision import Answer
 from ledger.errors import InsufficientPoints
 from ledger.handler import Handler, RegisterMember
+from ledger.huge_pages import huge_pages
 from ledger.store.append import PostgresStore
 from ledger.store.committer import Committer
 
@@ -176,10 +177,11 @@ async def main(dsn: str, cache_limit: int) -> None:
     engine = Engine(Handler(committer), committer)
     gc.set_threshold(*GC_THRESHOLD)
     loop = asyncio.get_running_loop()
-    while line := await loop.run_in_executor(None, sys.stdin.buffer.readline):
-        found = await engine.answer(msgspec.json.decode(line, type=Ask))
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
-        sys.stdout.buffer.flush()
+    async with huge_pages():  # as the API does
+        while line := await loop.run_in_executor(None, sys.stdin.buffer.readline):
+            found = await engine.answer(msgspec.json.decode(line, type=Ask))
+            sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+            sys.stdout.buffer.flush()
     await committer.stop()
     await store.close()
 
