@@ -2,23 +2,25 @@
 tables.
 
 A hundred thousand states lie all over the heap; with pages of 4 KB nearly each is a translation the processor does not
-have at hand. Linux gives 2 MB pages to whoever asks (`transparent_hugepage` set to `madvise` or `always`); CPython does not.
-An operator who wants none sets it to `never`. Standard library only. Read next: `store/cache.py`, whose entries these are.
+have at hand. Linux moves memory to pages of 2 MB when asked; CPython does not ask. An operator who wants none sets
+`transparent_hugepage` to `never`. Standard library only. Read next: `store/cache.py`, whose entries these are.
 """
 
 import asyncio
-import ctypes
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 EVERY_SECONDS: Final = 5.0
-_SIZE: Final = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+_SYSTEM: Final = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPS: Final = Path("/proc/self/maps")
-_MADV_HUGEPAGE: Final = 14
-_MADV_COLLAPSE: Final = 25  # since Linux 6.1; on an older one the kernel's own thread gets there in a few minutes
+_LARGEST_BYTES: Final = (
+    32 * 2**20
+)  # where they are larger (512 MB with some ARM kernels), one touched byte would cost one
+_MADV_COLLAPSE: Final = 25  # since Linux 6.1; only what is there is moved, so that no later page fault waits for 2 MB
 
 
 @asynccontextmanager
@@ -28,7 +30,8 @@ async def huge_pages(every_seconds: float = EVERY_SECONDS) -> AsyncIterator[None
     async def keep_asking() -> None:
         while True:
             await asyncio.sleep(every_seconds)
-            await asyncio.to_thread(ask_for_huge_pages)
+            with suppress(RuntimeError, MemoryError):  # no thread to be had, no memory: in a while, perhaps
+                await asyncio.to_thread(ask_for_huge_pages)
 
     asking = asyncio.create_task(keep_asking(), name="huge-pages")
     try:
@@ -38,25 +41,26 @@ async def huge_pages(every_seconds: float = EVERY_SECONDS) -> AsyncIterator[None
         await asyncio.wait([asking])
 
 
-def ask_for_huge_pages() -> int:
-    """Have this process's private memory moved to huge pages, and what it gets later put there.
-
-    Answers how many bytes lie in them now; 0 where the system has none to give. Nothing else ever comes of it.
-    """
-    if sys.platform != "linux":
-        return 0
+def ask_for_huge_pages() -> None:
+    """Have what lies in this process's private memory moved to huge pages, where the system has them to give."""
     try:
-        size = int(_SIZE.read_text(encoding="ascii"))
-        ranges = list(_private_memory(_MAPS.read_text(encoding="utf-8"), size))
-        madvise = ctypes.CDLL(None).madvise
-    except (OSError, ValueError, AttributeError):
-        return 0
-    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    moved = 0
-    for begin, end in ranges:
-        if madvise(begin, end - begin, _MADV_HUGEPAGE) == 0:
-            moved += sum(size for page in range(begin, end, size) if madvise(page, size, _MADV_COLLAPSE) == 0)
-    return moved
+        allowed = (_SYSTEM / "enabled").read_text(encoding="ascii")
+        size = int((_SYSTEM / "hpage_pmd_size").read_text(encoding="ascii"))
+        if "[never]" in allowed or size > _LARGEST_BYTES:  # the kernel does not ask for itself: whoever calls wants it
+            return
+        madvise = _madvise()
+        for begin, end in _private_memory(_MAPS.read_text(encoding="utf-8"), size):
+            madvise(begin, end - begin, _MADV_COLLAPSE)  # goes on after a page that cannot be moved
+    except (OSError, ValueError, ImportError, AttributeError):
+        return  # another system, or one that shows less of itself
+
+
+@lru_cache(1)
+def _madvise() -> Any:
+    ctypes = import_module("ctypes")  # not every Python has it
+    call = ctypes.CDLL(None).madvise
+    call.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return call
 
 
 def _private_memory(maps: str, size: int) -> Iterator[tuple[int, int]]:

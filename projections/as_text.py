@@ -1,7 +1,7 @@
 """Rows and columns as text that PostgreSQL reads: written by msgspec at once, not value by value by the driver.
 
 A value costs a fifth of what it costs as a driver's parameter; the database takes a little longer to read it, beside the
-process that folds the next page. For text, whole numbers, flags, instants and None; not for bytes.
+process that folds the next page. For text, whole numbers, flags, instants with their offset, and None; not for bytes.
 Imports `ledger` and asyncpg only. Read next: `points_page.py`, which writes a row an event with it.
 """
 

@@ -21,9 +21,6 @@ LIVE_PAGE: Final = 2000
 BULK_PAGE: Final = 10_000
 LARGEST_PAGE: Final = 20_000
 """Pages grow while the log is far ahead: a member's row that changes ten times in a page is written once."""
-PLANNED_FOR: Final = 5000
-"""So many events a connection's plans are kept. A plan made while a table was empty goes through all of it for each row of
-a page, and keeps doing so while the table grows: 20,000 rows against 100,000 took half a minute."""
 
 AfterPage: TypeAlias = Callable[[int, float], Awaitable[None]]
 """Called with the position reached and the seconds the flush took; what it awaits throttles."""
@@ -157,8 +154,7 @@ class Pipeline:
         started = perf_counter()
         written = []
         lost = 0
-        await self._forget_old_plans(writer)
-        async with page_transaction(writer):
+        async with page_transaction(writer, plan_anew=len(page.events) >= self._page_size):
             for build, rows in folded:
                 try:
                     await write(writer, build, rows, page.up_to)
@@ -187,12 +183,6 @@ class Pipeline:
         if after_page is not None:
             await after_page(page.up_to, seconds)
         return not lost and not poisoned
-
-    async def _forget_old_plans(self, writer: Connection) -> None:
-        pid, events = writer.get_server_pid(), self.metrics.events
-        if events - self._planned.get(pid, -PLANNED_FOR) >= PLANNED_FOR:
-            await writer.execute("DISCARD PLANS")
-            self._planned[pid] = events
 
 
 async def _settle(*tasks: "asyncio.Task[bool] | asyncio.Task[LogPage] | None") -> None:

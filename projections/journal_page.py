@@ -12,7 +12,6 @@ import msgspec
 from ledger.errors import CorruptionError
 from ledger.journal import POINTS, postings_of
 from ledger.money import EXPONENTS
-from projections.as_text import array_as_text, copy_as_text
 from projections.projection import Connection, LogEvent, Table, copy_rows
 
 POSTINGS: Final = Table(
@@ -67,7 +66,7 @@ FROM unnest($1::text[], $2::text[]) AS n(account, currency) JOIN {accounts} AS a
 """
 _WRITE: Final = """
 UPDATE {accounts} AS a SET balance = n.balance, position = n.position
-FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS n(account, currency, balance, position)
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS n(account, currency, balance, position)
 WHERE a.account = n.account AND a.currency = n.currency
 """
 _BEFORE: Final = """
@@ -180,9 +179,9 @@ class JournalPage:
         new = [row for row in rows if row[:2] not in known]
         changed = [row for row in rows if row[:2] in known]
         if new:
-            await copy_as_text(connection, self._accounts, _ACCOUNT_COLUMNS, new)
+            await copy_rows(connection, self._accounts, _ACCOUNT_COLUMNS, new)
         if changed:
-            columns = map(array_as_text, zip(*changed, strict=True))
+            columns = (list(column) for column in zip(*changed, strict=True))
             tag = await connection.execute(_WRITE.format(accounts=self._accounts), *columns)
             if tag != f"UPDATE {len(changed)}":
                 msg = f"of {len(changed)} accounts of the journal, others were there to write: {tag}"

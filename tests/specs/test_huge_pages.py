@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger import huge_pages as module
 from ledger.huge_pages import _private_memory, ask_for_huge_pages, huge_pages
 
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -42,10 +43,40 @@ def _huge_bytes():
 )
 def test_what_was_moved_lies_in_huge_pages_and_is_what_it_was():
     kept = [f"account-{number}" for number in range(500_000)]
-    moved = ask_for_huge_pages()
-    assert moved >= 8 * 2**20, "half a million words are forty megabytes"
-    assert _huge_bytes() >= 8 * 2**20
+    before = _huge_bytes()
+    ask_for_huge_pages()
+    assert _huge_bytes() >= before + 8 * 2**20, "half a million words are forty megabytes"
     assert kept == [f"account-{number}" for number in range(500_000)]
+
+
+@pytest.fixture
+def asked_of_the_kernel(monkeypatch, tmp_path):
+    """A system that has what is written to the folder, and what is asked of it."""
+    asked = []
+    monkeypatch.setattr(module, "_madvise", lambda: lambda *advice: asked.append(advice))
+    monkeypatch.setattr(module, "_SYSTEM", tmp_path)
+    monkeypatch.setattr(module, "_MAPS", tmp_path / "maps")
+    (tmp_path / "maps").write_text(MAPS)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("allowed", "size", "times"),
+    [
+        ("always [madvise] never", 2 * 2**20, 2),
+        ("[always] madvise never", 2 * 2**20, 2),
+        ("always madvise [never]", 2 * 2**20, 0),
+        ("always [madvise] never", 512 * 2**20, 0),
+        (None, None, 0),
+    ],
+    ids=["madvise", "always", "never", "pages of 512 MB", "no such thing"],
+)
+def test_a_system_is_asked_only_if_it_gives_them(asked_of_the_kernel, tmp_path, allowed, size, times):
+    if allowed is not None:
+        (tmp_path / "enabled").write_text(allowed)
+        (tmp_path / "hpage_pmd_size").write_text(f"{size}\n")
+    ask_for_huge_pages()
+    assert [advice[1:] for advice in asked_of_the_kernel] == [(2**22, 25)] * times
 
 
 async def test_asking_goes_on_until_the_block_ends(monkeypatch):
@@ -63,8 +94,3 @@ async def test_asking_goes_on_until_the_block_ends(monkeypatch):
     count = len(asked)
     await asyncio.sleep(0.01)
     assert len(asked) == count
-
-
-def test_a_system_without_them_is_left_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr("ledger.huge_pages._SIZE", tmp_path / "none")
-    assert ask_for_huge_pages() == 0
