@@ -82,15 +82,15 @@ def add_lot(chunks: Chunks, lot: Lot) -> None:
     if not chunks:
         chunks.append((lot,))
         return
-    order = lot_order(lot)
     chunk = chunks[-1]
-    if lot_order(chunk[-1]) < order:
+    if _comes_after(lot, chunk[-1]):
         # Nearly always behind all others: default deadlines only grow, and lots without one go by age.
         if len(chunk) < CHUNK_LOTS:
             chunks[-1] = (*chunk, lot)
         else:
             chunks.append((lot,))
         return
+    order = lot_order(lot)
     at = bisect_left(chunks, order, key=_last_order)
     chunk = chunks[at]
     within = bisect_left(chunk, order, key=lot_order)
@@ -100,6 +100,14 @@ def add_lot(chunks: Chunks, lot: Lot) -> None:
         half = CHUNK_LOTS // 2
         longer = (*chunk[:within], lot, *chunk[within:])
         chunks[at : at + 1] = (longer[:half], longer[half:])
+
+
+def _comes_after(lot: Lot, other: Lot) -> bool:
+    """Whether `lot_order` puts the lot behind the other, without making two tuples: asked once a grant, when folding too."""
+    deadline, before = lot.expires_at, other.expires_at
+    if deadline == before:
+        return lot.lot_id > other.lot_id
+    return deadline is None or (before is not None and deadline > before)
 
 
 def _last_order(chunk: tuple[Lot, ...]) -> tuple[bool, datetime, int]:
