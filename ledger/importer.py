@@ -191,7 +191,7 @@ def _decide(row: Row, now: datetime, view: View) -> Decision:
     state = view.read(stream)
     balance_before = balance = state.balance
     programme = view.read(ids.PROGRAMME_STREAM)
-    opened = points.decide_open(points.OpenAccount(row.user_id), state)
+    opened = [] if state.exists else points.decide_open(points.OpenAccount(row.user_id), state)
     if opened:
         state = points.evolve(points.copy_account(state), opened[0])
     if row.source == OPENING:

@@ -28,12 +28,13 @@ LOAD: Final = """
 SELECT h.position, t.*
 FROM ledger.head h
 LEFT JOIN LATERAL (
-  SELECT s.stream, p.version AS snapshot_version, p.state, p.last_hash, e.versions, e.types, e.datas, e.hashes
+  SELECT s.stream, p.version AS snapshot_version, p.state, coalesce(e.last_hash, p.last_hash) AS last_hash,
+         e.versions, e.types, e.datas
   FROM unnest($1::text[], $2::integer[]) AS s(stream, state_schema)
   LEFT JOIN ledger.snapshots p ON p.stream = s.stream AND p.state_schema = s.state_schema
   LEFT JOIN LATERAL (
     SELECT array_agg(o.version) AS versions, array_agg(o.type) AS types,
-           array_agg(o.data) AS datas, array_agg(o.hash) AS hashes
+           array_agg(o.data) AS datas, (array_agg(o.hash))[count(*)::integer] AS last_hash
     FROM (SELECT v.version, v.type, v.data, v.hash FROM ledger.events v
           WHERE v.stream = s.stream AND v.version > coalesce(p.version, 0) AND v.position > coalesce(p.position, 0)
             AND v.position <= h.position  -- leaves out the empty partitions ahead
@@ -85,15 +86,11 @@ class _Writer:
     async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
         rows = await self._watched(self.connection.fetch, LOAD, [s for s, _ in streams], [v for _, v in streams])
         tails = {
-            row["stream"]: Tail(
-                row["stream"],
-                row["snapshot_version"] or 0,
-                row["state"],
-                row["last_hash"],
-                [*zip(row["versions"] or (), row["types"] or (), row["datas"] or (), row["hashes"] or (), strict=True)],
+            stream: Tail(
+                stream, version or 0, state, last_hash, [*zip(versions or (), types or (), datas or (), strict=True)]
             )
-            for row in rows
-            if row["stream"] is not None
+            for _, stream, version, state, last_hash, versions, types, datas in rows
+            if stream is not None
         }
         return rows[0]["position"], tails
 

@@ -15,13 +15,13 @@ def folded(stream: str, tail: Tail | None) -> Entry:
     category = category_of(stream)
     if tail is None:
         return Entry(0, GENESIS, category.initial(), category)
-    version, last_hash = tail.snapshot_version, tail.snapshot_hash or GENESIS
+    version = tail.snapshot_version
     state = category.initial() if tail.snapshot_state is None else category.decode_state(tail.snapshot_state)
-    for actual, tag, data, event_hash in tail.events:
+    evolve = category.evolve
+    for actual, tag, data in tail.events:
         version += 1
         if actual != version:
             msg = f"{stream} has version {actual} where {version} belongs"
             raise CorruptionError(msg)
-        state = category.evolve(state, decode(tag, data))
-        last_hash = event_hash
-    return Entry(version, last_hash, state, category)
+        state = evolve(state, decode(tag, data))
+    return Entry(version, tail.last_hash or GENESIS, state, category)

@@ -153,14 +153,11 @@ class _Log:
             if snapshot is None or snapshot.state_schema != schema:
                 snapshot = None
             version, position = (snapshot.version, snapshot.position) if snapshot is not None else (0, 0)
-            events = [
-                (e.version, e.type, e.data, e.hash)
-                for e in self.streams.get(stream, ())
-                if e.version > version and e.position > position
-            ]
-            if events or snapshot is not None:
+            later = [e for e in self.streams.get(stream, ()) if e.version > version and e.position > position]
+            if later or snapshot is not None:
                 state, last_hash = (snapshot.state, snapshot.last_hash) if snapshot is not None else (None, None)
-                tails[stream] = Tail(stream, version, state, last_hash, events)
+                events = [(e.version, e.type, e.data) for e in later]
+                tails[stream] = Tail(stream, version, state, later[-1].hash if later else last_hash, events)
         return len(self.events), tails
 
 

@@ -136,9 +136,10 @@ class Tail(msgspec.Struct, frozen=True):
     stream: str
     snapshot_version: int
     snapshot_state: bytes | None
-    snapshot_hash: bytes | None
-    events: Sequence[tuple[int, str, bytes, bytes]]
-    """(version, type, data, hash)"""
+    last_hash: bytes | None
+    """That of the last event, which may be one of those before the snapshot."""
+    events: Sequence[tuple[int, str, bytes]]
+    """(version, type, data)"""
 
 
 class StoreRewoundError(Exception):
