@@ -17,9 +17,8 @@ from typing import Any, Final
 EVERY_SECONDS: Final = 5.0
 _SYSTEM: Final = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPS: Final = Path("/proc/self/maps")
-_LARGEST_BYTES: Final = (
-    32 * 2**20
-)  # where they are larger (512 MB with some ARM kernels), one touched byte would cost one
+# Where they are larger (512 MB with some ARM kernels), one touched byte would cost one.
+_LARGEST_BYTES: Final = 32 * 2**20
 _MADV_COLLAPSE: Final = 25  # since Linux 6.1; only what is there is moved, so that no later page fault waits for 2 MB
 
 

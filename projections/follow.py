@@ -79,9 +79,6 @@ class Pipeline:
         self._grows = page_size >= LIVE_PAGE  # a smaller one was asked for on purpose
         self.metrics = metrics or Metrics()
         self.stopping = False
-        self._planned: dict[
-            int, int
-        ] = {}  # by the server's process: how many events there were when its plans were made
 
     async def drain(self, projections: Sequence[Projection]) -> int:
         """Advance all following builds to the end of the log; answers the highest position seen."""

@@ -2,12 +2,15 @@
 
 import asyncio
 import gc
+import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from dirty_equals import IsPartialDict
 
 from api.call import Call
+from tests.api.raw_client import connected, head_and_body
 
 
 def earn(key: str, user: str, amount: Any = 1, **more: Any) -> dict[str, Any]:
@@ -172,6 +175,37 @@ async def test_a_thousand_items_fit(api: Any) -> None:
     answer = await send(api, [earn(f"{name}-{n}", user) for n in range(1000)])
     assert all(r["ok"] for r in answer.json()["data"]["results"])
     assert (await api.points(user, answer))["balance"] == 1000
+
+
+async def test_clients_that_hang_up_on_their_batches_cost_nobody_else_a_turn(api: Any) -> None:
+    """Twenty-four batches of which two fit in at once; every second client leaves with its answer unread."""
+    user = await api.member()
+    name = api.name("gone")
+    bodies = [
+        json.dumps(
+            {
+                "atomic": False,
+                "items": [earn(f"{name}-{batch}-{n}", user, description="x" * 200) for n in range(250)],
+            }
+        )
+        for batch in range(24)
+    ]
+    headers = {"Authorization": f"Bearer {api.token()}", "Content-Type": "application/json"}
+    async with AsyncExitStack() as open_ones:
+        clients = [await open_ones.enter_async_context(connected(api)) for _ in bodies]
+        sending = [
+            client.send(b"".join(head_and_body("/api/points/batch", headers, body)))
+            for client, body in zip(clients, bodies, strict=True)
+        ]
+        await asyncio.gather(*sending)
+        for client in clients[1::2]:
+            client.hang_up()
+        answers = await asyncio.gather(*(client.answer() for client in clients[::2]))
+    assert [answer.status for answer in answers] == [200] * 12
+    # Whoever asks again gets each item once: done before, or done now.
+    again = [await api.post("/api/points/batch", body.encode(), key=None) for body in bodies]
+    assert all(result["ok"] for answer in again for result in answer.json()["data"]["results"])
+    assert (await api.points(user, again[-1]))["balance"] == 24 * 250
 
 
 async def test_batches_with_refused_items_leave_nothing_behind(api: Any) -> None:
