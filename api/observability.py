@@ -31,6 +31,12 @@ COMMANDS: Final = Gauge("ledger_committer_commands", "Commands decided.", regist
 CONFLICTS: Final = Gauge(
     "ledger_committer_conflicts", "Commands decided again.", registry=REGISTRY, multiprocess_mode="sum"
 )
+SENT_AHEAD: Final = Gauge(
+    "ledger_committer_sent_ahead",
+    "Appends sent before the one in front of them was answered.",
+    registry=REGISTRY,
+    multiprocess_mode="sum",
+)
 RESENT: Final = Gauge("ledger_committer_resent", "Appends sent again.", registry=REGISTRY, multiprocess_mode="sum")
 WAITING: Final = Gauge(
     "ledger_committer_waiting", "Commands in the queue.", registry=REGISTRY, multiprocess_mode="livesum"

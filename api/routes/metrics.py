@@ -37,6 +37,7 @@ async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     observability.FLUSHES.set(committer.flushes)
     observability.COMMANDS.set(committer.commands)
     observability.CONFLICTS.set(committer.conflicts)
+    observability.SENT_AHEAD.set(committer.sent_ahead)
     observability.RESENT.set(committer.resent)
     observability.WAITING.set(committer.waiting)
     observability.KNOWN.set(committer.known)

@@ -1,17 +1,19 @@
-"""The store on PostgreSQL: one connection that writes, a small pool that reads. All SQL of the write side is here.
+"""The store on PostgreSQL: one connection that appends, one that loads and locks, a small pool that reads. All SQL of the write side is here.
 
 asyncpg only. Read next: `../../migrations/0001_store.sql` for the append function, `committer.py` for its caller.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 from msgspec.structs import replace
 
+from ledger.store.append_line import AppendLine
+from ledger.store.append_wire import APPEND, Answered, AppendRefusedError
 from ledger.store.migrate import MigrationError
 from ledger.store.port import (
     AmbiguousAppendError,
@@ -23,6 +25,8 @@ from ledger.store.port import (
     StoreRewoundError,
     Tail,
 )
+
+T = TypeVar("T")
 
 LOAD: Final = """
 SELECT h.position, t.*
@@ -44,8 +48,6 @@ LEFT JOIN LATERAL (
 ) AS t ON true
 WHERE h.shard = 0
 """
-APPEND: Final = "SELECT * FROM ledger.append($1, $2, $3, $4, $5, $6)"
-KEPT: Final = ("kept_index", "kept_fingerprint", "kept_answer", "kept_first", "kept_last", "kept_at")
 READ: Final = """
 SELECT position, stream, version, type, recorded_at, metadata, data, hash FROM ledger.events
 WHERE position > $1 ORDER BY position LIMIT $2
@@ -57,8 +59,8 @@ WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3
 EVENTS_AT: Final = "SELECT position, type, data FROM ledger.events WHERE position = ANY ($1::bigint[])"
 HEAD: Final = "SELECT position FROM ledger.head WHERE shard = 0"
 
-NEEDED_MIGRATION: Final = 8
-"""The first whose append function knows by its events which streams a command has read."""
+NEEDED_MIGRATION: Final = 9
+"""The first in which an append may follow another."""
 _UNANSWERED: Final = ("08", "40", "53", "55", "57")
 _PLANNING: Final = {
     # Plans made while tables are empty would scan them sequentially for as long as the connection lives.
@@ -84,7 +86,7 @@ class _Writer:
         self._watchdog_seconds = watchdog_seconds
 
     async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
-        rows = await self._watched(self.connection.fetch, LOAD, [s for s, _ in streams], [v for _, v in streams])
+        rows = await self._watched(self.connection.fetch(LOAD, [s for s, _ in streams], [v for _, v in streams]))
         tails = {
             stream: Tail(
                 stream, version or 0, state, last_hash, [*zip(versions or (), types or (), datas or (), strict=True)]
@@ -95,51 +97,16 @@ class _Writer:
         return rows[0]["position"], tails
 
     async def append(self, batch: AppendBatch) -> Appended:
-        row = await self._watched(self.connection.fetchrow, APPEND, *_arguments(batch))
-        kept: list[Kept] = []
-        if row["kept_index"] is not None:
-            columns = (row[name] for name in KEPT)
-            kept = await self._with_events([Kept(index - 1, *found) for index, *found in zip(*columns, strict=True)])
-        taken: list[tuple[int, int]] = []
-        if row["taken"]:
-            owners = [(c, k) for c, command in enumerate(batch.commands) for k in range(len(command.claims))]
-            taken = [owners[index - 1] for index in row["taken"]]
-        return Appended(
-            row["head_before"],
-            row["head"],
-            row["recorded_at"],
-            frozenset(row["bad_units"]),
-            kept,
-            taken,
-            row["moved"],
-        )
+        row = await self._watched(self.connection.fetchrow(APPEND, *_arguments(batch)))
+        assert row is not None, "the function returns one row"
+        return await _appended(batch, Answered(*row), self.events_at)
 
-    async def _with_events(self, kept: list[Kept]) -> list[Kept]:
-        """The same, with the events that an answer is rendered from; they are there for ever, so any look will do."""
-        positions = [p for k in kept if k.needs_events for p in range(k.first_position, k.last_position + 1)]
-        if not positions:
-            return kept
-        rows = await self._watched(self.connection.fetch, EVENTS_AT, positions)
-        events = {position: (kind, data) for position, kind, data in rows}
-        return [
-            replace(k, events=[events[p] for p in range(k.first_position, k.last_position + 1)])
-            if k.needs_events
-            else k
-            for k in kept
-        ]
+    async def events_at(self, positions: Sequence[int]) -> Sequence[Any]:
+        rows: Sequence[Any] = await self._watched(self.connection.fetch(EVENTS_AT, positions))
+        return rows
 
-    async def _watched(self, call: Any, query: str, *arguments: Any) -> Any:
-        # asyncpg's own timeout would send a cancel, which during a wait for a synchronous replica leaves a commit that
-        # is here but not there. Cutting the socket leaves the outcome to the keys.
-        watchdog = asyncio.get_running_loop().call_later(self._watchdog_seconds, self.connection.terminate)
-        try:
-            return await call(query, *arguments)
-        except asyncpg.PostgresError as error:
-            raise _translated(error) from error
-        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            raise AmbiguousAppendError(str(error)) from error
-        finally:
-            watchdog.cancel()
+    async def _watched(self, call: Coroutine[Any, Any, T]) -> T:
+        return await _watched(call, self._watchdog_seconds, self.connection.terminate)
 
 
 class PostgresStore:
@@ -151,12 +118,12 @@ class PostgresStore:
         self._role = {"role": role} if role else {}
         self._watchdog_seconds = watchdog_seconds
         self._writer: _Writer | None = None
+        self._line: AppendLine | None = None
         self._readers: asyncpg.Pool[Any] | None = None
 
     async def open(self) -> "PostgresStore":
         """Connect both halves; raises what asyncpg raises, and `MigrationError` for a database that is behind this code."""
-        self._writer = await self._connect_writer()
-        await _check_migrated(self._writer.connection)
+        await self._connect_writers()
         self._readers = await asyncpg.create_pool(
             self._dsn,
             min_size=1,
@@ -165,9 +132,12 @@ class PostgresStore:
         )
         return self
 
-    async def _connect_writer(self) -> _Writer:
-        connection = await asyncpg.connect(self._dsn, server_settings={**_WRITER_SETTINGS, **self._role})
-        return _Writer(connection, self._watchdog_seconds)
+    async def _connect_writers(self) -> None:
+        settings = {**_WRITER_SETTINGS, **self._role}
+        connection = await asyncpg.connect(self._dsn, server_settings=settings)
+        self._writer = _Writer(connection, self._watchdog_seconds)
+        await _check_migrated(connection)
+        self._line = await AppendLine.over(await asyncpg.connect(self._dsn, server_settings=settings))
 
     @property
     def _write(self) -> _Writer:
@@ -185,9 +155,12 @@ class PostgresStore:
 
     async def load_beside(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
         """As the port says."""
+        return await self._reading(lambda reader: reader.load(streams))
+
+    async def _reading(self, ask: Callable[[_Writer], Coroutine[Any, Any, T]]) -> T:
         try:
             async with self._read.acquire() as connection:
-                return await _Writer(connection, self._watchdog_seconds).load(streams)
+                return await ask(_Writer(connection, self._watchdog_seconds))
         except asyncpg.PostgresError as error:
             raise _translated(error) from error
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
@@ -196,7 +169,13 @@ class PostgresStore:
 
     async def append(self, batch: AppendBatch) -> Appended:
         """As the port says; one round trip."""
-        return await self._write.append(batch)
+        line = self._line
+        assert line is not None, "open() first"
+        answered = await _watched(line.append(batch), self._watchdog_seconds, line.terminate)
+        return await _appended(batch, answered, self._events_at)
+
+    async def _events_at(self, positions: Sequence[int]) -> Sequence[Any]:
+        return await self._reading(lambda reader: reader.events_at(positions))
 
     def locked(self) -> AbstractAsyncContextManager[_Writer]:
         """As the port says."""
@@ -222,17 +201,30 @@ class PostgresStore:
             raise
 
     async def reconnect(self) -> None:
-        """A new writing connection, tried for as long as it takes, a little slower each time."""
+        """New writing connections, tried for as long as it takes, a little slower each time. Nothing may be under way."""
         pause_seconds = 0.02
         while True:
-            self._write.connection.terminate()
+            self._cut()
             try:
-                self._writer = await self._connect_writer()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+                await self._connect_writers()
+            except (
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+                AppendRefusedError,
+                OSError,
+            ):
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, 1.0)
             else:
                 return
+
+    def _cut(self) -> None:
+        """Break both writing connections."""
+        if self._writer is not None:
+            self._writer.connection.terminate()
+        if self._line is not None:
+            self._line.terminate()
 
     async def head(self) -> int:
         """Position of the last event."""
@@ -254,6 +246,8 @@ class PostgresStore:
         """Let go of all connections."""
         if self._writer is not None:
             await self._writer.connection.close()
+        if self._line is not None:
+            self._line.close()
         if self._readers is not None:
             await self._readers.close()
 
@@ -269,7 +263,54 @@ async def _check_migrated(connection: "asyncpg.Connection[Any] | asyncpg.pool.Po
         raise MigrationError(msg)
 
 
-def _translated(error: asyncpg.PostgresError) -> Exception:
+async def _watched(call: Awaitable[T], watchdog_seconds: float, terminate: Callable[[], object]) -> T:
+    # asyncpg's own timeout would send a cancel, which during a wait for a synchronous replica leaves a commit that
+    # is here but not there. Cutting the socket leaves the outcome to the keys.
+    watchdog = asyncio.get_running_loop().call_later(watchdog_seconds, terminate)
+    try:
+        return await call
+    except (asyncpg.PostgresError, AppendRefusedError) as error:
+        raise _translated(error) from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        raise AmbiguousAppendError(str(error)) from error
+    finally:
+        watchdog.cancel()
+
+
+async def _appended(
+    batch: AppendBatch, row: Answered, events_at: Callable[[Sequence[int]], Awaitable[Sequence[Any]]]
+) -> Appended:
+    kept: list[Kept] = []
+    if row.kept_index is not None:
+        columns: tuple[Any, ...] = (
+            row.kept_index,
+            row.kept_fingerprint,
+            row.kept_answer,
+            row.kept_first,
+            row.kept_last,
+            row.kept_at,
+        )
+        kept = await _with_events([Kept(index - 1, *found) for index, *found in zip(*columns, strict=True)], events_at)
+    taken: list[tuple[int, int]] = []
+    if row.taken:
+        owners = [(c, k) for c, command in enumerate(batch.commands) for k in range(len(command.claims))]
+        taken = [owners[index - 1] for index in row.taken]
+    return Appended(row.head_before, row.head, row.recorded_at, frozenset(row.bad_units), kept, taken, row.moved)
+
+
+async def _with_events(kept: list[Kept], events_at: Callable[[Sequence[int]], Awaitable[Sequence[Any]]]) -> list[Kept]:
+    """The same, with the events that an answer is rendered from; they are there for ever, so any look will do."""
+    positions = [p for k in kept if k.needs_events for p in range(k.first_position, k.last_position + 1)]
+    if not positions:
+        return kept
+    events = {position: (kind, data) for position, kind, data in await events_at(positions)}
+    return [
+        replace(k, events=[events[p] for p in range(k.first_position, k.last_position + 1)]) if k.needs_events else k
+        for k in kept
+    ]
+
+
+def _translated(error: asyncpg.PostgresError | AppendRefusedError) -> Exception:
     state = error.sqlstate or ""
     if state == "LG001":
         return StoreRewoundError(str(error))
@@ -293,4 +334,6 @@ def _arguments(batch: AppendBatch) -> tuple[Any, ...]:
         [(n, c.unit, k.scope, k.value, k.digest) for n, c in enumerate(commands, 1) for k in c.claims],
         [(c.unit, e.stream, e.version, e.type, e.metadata, e.data, e.hash) for c in commands for e in c.events],
         [(c.unit, d.user_id, d.name, d.avatar) for c in commands if (d := c.directory) is not None],
+        batch.token,
+        batch.after,
     )

@@ -3,65 +3,53 @@
 The invariant: every cached stream holds all its events up to `known`, one number a process. An append says which
 streams moved since; commands that read one of them are decided again. Nothing is answered before it is committed,
 refusals included, and nothing is decided twice while its append's outcome is unknown.
-Read next: `flush.py` for the deciding, `port.py` for what the store answers.
+Read next: `flush.py` for the deciding, `concluding.py` for what becomes of an append, `port.py` for what the store answers.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
 from ledger.errors import StoreUnavailable
-from ledger.store.cache import StreamCache
-from ledger.store.drafting import Behind, Draft, Sent, decide_behind, decide_in_order, missing_of, with_schemas
+from ledger.store.concluding import Concluding
+from ledger.store.drafting import Draft, Sent, decide_in_order, with_schemas
 from ledger.store.flush import Flush
-from ledger.store.intake import PATIENCE, Intake, Unit
-from ledger.store.port import (
-    AmbiguousAppendError,
-    AppendBatch,
-    Appended,
-    Appender,
-    RejectedAppendError,
-    Store,
-)
-from ledger.store.settling import Outcome, outcomes_of
+from ledger.store.intake import PATIENCE
+from ledger.store.port import AmbiguousAppendError, RejectedAppendError, Store
 from ledger.store.work import Group, Work
 
 __all__ = ["Committer", "Group", "Work"]
 
 LOCKED_AT_MOST: Final = 64
 """Commands decided under one hold of the head lock: all other processes wait meanwhile."""
-SMALL_BATCH: Final = 16
-"""So many commands are not worth splitting: an append costs as much as ten of them by itself."""
-RESEND_PAUSE_SECONDS: Final = 0.05
-CLIENT_PATIENCE_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 12.0
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Committer(Intake):
-    """One per process: one queue, one flusher, one writing connection."""
+class Committer(Concluding):
+    """One per process: one queue, one flusher, at most two appends under way."""
 
     def __init__(
-        self, store: Store, *, batch_limit: int = 256, queue_limit: int = 10_000, cache_limit: int = 400_000
+        self,
+        store: Store,
+        *,
+        batch_limit: int = 256,
+        small_batch: int = 16,
+        queue_limit: int = 10_000,
+        cache_limit: int = 400_000,
     ) -> None:
-        """Limits count commands a batch, commands waiting, and streams kept folded in memory."""
-        super().__init__(queue_limit)
-        self._store = store
-        self._cache = StreamCache(cache_limit)
+        """Limits count commands a batch, commands waiting, and streams kept folded in memory.
+
+        `small_batch` commands are not worth splitting: an append costs as much as ten of them by itself.
+        """
+        super().__init__(store, queue_limit=queue_limit, cache_limit=cache_limit)
         self._batch_limit = batch_limit
-        self._known = 0
-        self._lost: list[Unit] = []
-        self._outcomes: list[tuple[Work, Outcome]] = []
+        self._small_batch = small_batch
         self._flusher: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
-        self.flushes = 0
-        self.commands = 0
-        self.conflicts = 0
-        self.resent = 0
+        self.sent_ahead = 0
 
     async def start(self) -> "Committer":
         """Read the head and begin to flush."""
@@ -79,16 +67,9 @@ class Committer(Intake):
             await asyncio.wait([self._flusher])
 
     @property
-    def known(self) -> int:
-        """The position up to which this process has taken notice of the log."""
-        return self._known
-
-    @property
     def broken(self) -> BaseException | None:
         """What stopped the flusher for good, if anything did."""
         return self._broken
-
-    # flushing
 
     async def _run(self) -> None:
         try:
@@ -106,13 +87,21 @@ class Committer(Intake):
                 raise
 
     async def _pipeline(self) -> None:
-        """While one append is under way, the next one is decided on top of it, as if it were confirmed already."""
+        """While one append is under way, the next one is decided on top of it, as if it were confirmed already.
+
+        Once it holds half of all there is, it is sent as well (`behind`), and waits in the database: it is good only
+        directly behind the one under way, if all of that one was.
+        """
         sent: Sent | None = None
+        behind: Sent | None = None
         draft: Draft | None = None
         while True:
             # Cleared before looking: whatever arrives from here on sets it again.
             self._wake.clear()
             if sent is not None and sent.append.done():
+                if behind is not None:
+                    sent, behind = await self._conclude_first(sent, behind), None
+                    continue
                 if (following := await self._follow(sent, draft)) is not None:
                     await self._concluded(sent)
                     sent, draft = following, None
@@ -125,19 +114,26 @@ class Committer(Intake):
                     draft = None
                 self._put_back(self._lost)  # in front: they are older
                 self._lost = []
+            if behind is not None:  # nothing is decided on top of two
+                await self._wake.wait()
+                continue
             if draft is not None and draft.loading is not None and draft.loading.done():
                 draft.take_loaded()
             if self._queue and not self.is_starved:
                 if draft is None:
                     draft = Draft(Flush(self._cache, None if sent is None else sent.flush.written))
-                self._fill(draft, idle=sent is None)
+                self._fill(draft)
             if sent is None and draft is not None:
                 sent, draft = await self._send(draft), None
                 await asyncio.sleep(0)  # the append begins to run here: some of those who are told work at once
                 self._answer()
                 continue
             self._answer()
-            if sent is not None:
+            if sent is not None and draft is not None and self._may_wait_behind(draft, sent):
+                self.sent_ahead += 1
+                behind, draft = self._set_going(draft, sent.batch.known + sent.writes, sent.batch.token), None
+                await asyncio.sleep(0)
+            elif sent is not None:
                 self._load_meanwhile(draft)
                 await self._wake.wait()
             elif self._queue:
@@ -149,11 +145,34 @@ class Committer(Intake):
             else:
                 await self._wake.wait()
 
-    def _fill(self, draft: Draft, *, idle: bool) -> None:
-        """Decide what is waiting, up to the limit. On an idle pipeline only half: the rest is decided meanwhile."""
-        room = self._batch_limit - draft.size
-        if idle:
-            room = min(room, max(SMALL_BATCH, (self._waiting + 1) // 2))
+    def _may_wait_behind(self, draft: Draft, sent: Sent) -> bool:
+        """Whether the draft is sent before the append under way is done: not while it may grow, nor among others."""
+        if self._crowded or not draft.is_decided or draft.size < self._portion() or sent.append.done():
+            return False
+        return sent.writes > 0  # without events it leaves no trace to follow
+
+    async def _conclude_first(self, sent: Sent, behind: Sent) -> Sent | None:
+        """Conclude the first of two that are under way; the other if it still is."""
+        if sent.append.exception() is None and sent.is_clean:
+            await self._concluded(sent)
+            self._answer()
+            return behind
+        # What the second was decided on is not so: it comes to nothing, or was committed before an answer got lost. It is
+        # waited for, as whatever mends the first takes both connections, and as its commands go behind those of the first.
+        await asyncio.wait([behind.append])
+        await self._concluded(sent)
+        await self._concluded(behind)
+        self._put_back(self._lost)
+        self._lost = []
+        return None
+
+    def _portion(self) -> int:
+        """How many commands make an append: half of all that are in the process, so that two appends take turns."""
+        return min(self._batch_limit, max(self._small_batch, (len(self._in_flight) + 1) // 2))
+
+    def _fill(self, draft: Draft) -> None:
+        """Decide what is waiting, up to the portion; the rest is decided while that is written."""
+        room = self._portion() - draft.size
         queue, flush, units, behind = self._queue, draft.flush, draft.units, draft.behind
         size = draft.size
         while queue:
@@ -180,7 +199,7 @@ class Committer(Intake):
             await self._warm(draft.flush, draft.behind, self._store)
         except AmbiguousAppendError:
             # It broke while loading: nothing was sent, so everything may be decided again.
-            await self._patiently(self._store.reconnect())
+            await self._patient.reconnect()
             self._put_back(draft.units)
             return None
         except RejectedAppendError as error:
@@ -188,8 +207,8 @@ class Committer(Intake):
             return None
         return self._set_going(draft, self._known)
 
-    def _set_going(self, draft: Draft, known: int) -> Sent:
-        batch = draft.flush.batch(known)
+    def _set_going(self, draft: Draft, known: int, after: int | None = None) -> Sent:
+        batch = draft.flush.batch(known, after)
         append = asyncio.ensure_future(self._store.append(batch))
         append.add_done_callback(lambda _: self._wake.set())
         return Sent(draft.flush, draft.units, batch, append)
@@ -200,12 +219,9 @@ class Committer(Intake):
         All of it was good and nobody else has appended: what was decided on top of it stands. The database begins at
         once, and not after a third of the time it takes for an append.
         """
-        if draft is None or not draft.is_decided or sent.append.exception() is not None:
+        if draft is None or not draft.is_decided or not sent.is_clean:
             return None
-        outcome = sent.append.result()
-        if outcome.bad_units or outcome.moved is None or outcome.moved:
-            return None
-        following = self._set_going(draft, outcome.head)
+        following = self._set_going(draft, sent.append.result().head)
         await asyncio.sleep(0)  # the append begins to run here
         return following
 
@@ -220,128 +236,3 @@ class Committer(Intake):
         self._wake.set()
         if not loading.cancelled():
             loading.exception()  # looked at, also where nobody waits for it any more
-
-    async def _concluded(self, sent: Sent) -> set[str] | None:
-        """Merge and answer what was sent; the streams on which nothing may have been decided since (None: any)."""
-        try:
-            outcome = sent.append.result()
-        except AmbiguousAppendError:
-            outcome = await self._patiently(self._resend(sent.batch))
-            self._conclude(sent.flush, outcome, sent.units, resent=True)
-            return None
-        except RejectedAppendError as error:
-            await self._halve(sent.units, error)
-            return None
-        return self._conclude(sent.flush, outcome, sent.units, resent=False)
-
-    async def _halve(self, units: list[Unit], error: RejectedAppendError) -> None:
-        """Content the database rejects is found by halving and answered alone."""
-        self._cache.clear()
-        if len(units) == 1:
-            log.error("the database rejects a command", error=str(error))
-            for work in units[0]:
-                self._settle(work, error)
-            return
-        half = len(units) // 2
-        await self._flush_alone(units[:half])
-        await self._flush_alone(units[half:])
-
-    async def _flush_alone(self, units: list[Unit]) -> None:
-        """Decide and append these units under the head lock, with nothing else under way."""
-        try:
-            flush, outcome, resent = await self._attempt_locked(units)
-        except RejectedAppendError as error:
-            await self._halve(units, error)
-        else:
-            self._conclude(flush, outcome, units, resent=resent)
-            self._answer()
-            self._put_back(self._lost)
-            self._lost = []
-
-    async def _attempt_locked(self, units: list[Unit]) -> tuple[Flush, Appended, bool]:
-        """Load, decide and append under the head lock: nothing can move meanwhile."""
-        while True:
-            flush = Flush(None)
-            batch: AppendBatch | None = None
-            try:
-                async with self._store.locked() as appender:
-                    behind: Behind = []
-                    for unit in units:
-                        decide_in_order(flush, unit, behind)
-                    await self._warm(flush, behind, appender)
-                    batch = flush.batch(self._known)
-                    outcome = await appender.append(batch)
-            except AmbiguousAppendError:
-                if batch is not None:
-                    return flush, await self._patiently(self._resend(batch)), True
-                await self._patiently(self._store.reconnect())
-            except RejectedAppendError:
-                await self._patiently(self._store.reconnect())
-                raise
-            else:
-                return flush, outcome, False
-
-    async def _resend(self, batch: AppendBatch) -> Appended:
-        """The same bytes again until the database answers; nothing is decided anew before it does."""
-        while True:
-            self.resent += 1
-            await self._store.reconnect()
-            try:
-                return await self._store.append(batch)
-            except AmbiguousAppendError as error:
-                log.warning("append without an answer", error=str(error))
-                await asyncio.sleep(RESEND_PAUSE_SECONDS)
-
-    async def _patiently(self, waiting: Coroutine[Any, Any, T]) -> T:
-        """Await the database, but let no client wait for ever: after a while they are told to repeat with their key."""
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
-
-        def tell() -> None:
-            nonlocal timer
-            self._tell_to_repeat()
-            timer = loop.call_later(1.0, tell)
-
-        timer = loop.call_later(CLIENT_PATIENCE_SECONDS, tell)
-        try:
-            return await waiting
-        finally:
-            timer.cancel()
-
-    async def _warm(self, flush: Flush, behind: Behind, appender: Appender) -> None:
-        """Load the streams that units were missing, and decide those; again while they miss another."""
-        while behind:
-            streams = missing_of(behind)
-            _, tails = await appender.load(with_schemas(streams))
-            behind = decide_behind(flush, behind, streams, tails)
-
-    # concluding
-
-    def _conclude(self, flush: Flush, outcome: Appended, units: Sequence[Unit], *, resent: bool) -> set[str] | None:
-        """Merge, take down what the good units are answered, note as lost what must be decided again.
-
-        Returns as `Flush.merge` does.
-        """
-        shaken = flush.merge(outcome, self._cache)
-        if resent:
-            self._cache.clear()
-        known, self._known = self._known, outcome.head
-        self.flushes += 1
-        self.commands += len(flush.decided)
-        told, lost = outcomes_of(flush, outcome, known if resent else None)
-        self._outcomes += told
-        if lost:
-            self.conflicts += len(lost)
-            groups = {unit[0].group: unit for unit in units if unit[0].group is not None}
-            again = {id(work.group or work): groups[work.group] if work.group else (work,) for work in lost}
-            self._lost += again.values()
-        return None if resent else shaken
-
-    def _answer(self) -> None:
-        """Tell what was concluded: after the next append has gone out, so that the database has work meanwhile.
-
-        Whoever is told runs at once, and the commands that come of it took longer than the append to set going.
-        """
-        outcomes, self._outcomes = self._outcomes, []
-        for work, outcome in outcomes:
-            self._settle(work, outcome)

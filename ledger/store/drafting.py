@@ -79,6 +79,19 @@ class Sent(msgspec.Struct, frozen=True):
     batch: AppendBatch
     append: "asyncio.Future[Appended]"
 
+    @property
+    def writes(self) -> int:
+        """How many events the head moves by, if all of it is good."""
+        return sum([len(command.events) for command in self.batch.commands])
+
+    @property
+    def is_clean(self) -> bool:
+        """Done, all of it good, and nobody else has appended: what was decided on top of it stands."""
+        if self.append.exception() is not None:
+            return False
+        outcome = self.append.result()
+        return not outcome.bad_units and outcome.moved is not None and not outcome.moved
+
 
 def decide_in_order(flush: Flush, unit: Unit, behind: Behind) -> None:
     """Decide one unit; if it reads a stream that is not at hand, or one before it does, it stays behind."""

@@ -4,6 +4,7 @@ No I/O here: a stream that is not at hand raises `Cold`, and the committer loads
 """
 
 from collections.abc import Mapping, Sequence
+from random import getrandbits
 from typing import Any
 
 from ledger.audit.chain import event_hash
@@ -241,8 +242,11 @@ class Flush:
 
     # the batch
 
-    def batch(self, known: int) -> AppendBatch:
-        """Everything decided, in units: commands connected where one touches a stream that another writes."""
+    def batch(self, known: int, after: int | None = None) -> AppendBatch:
+        """Everything decided, in units: commands connected where one touches a stream that another writes.
+
+        `after` is the token of the append it was decided on, if that one is still under way.
+        """
         units = self._unit = self._connected()
         commands = []
         written = self.written
@@ -272,9 +276,8 @@ class Flush:
                 if stream not in written and reader.setdefault(stream, unit) != unit:
                     reader[stream] = ALL_UNITS
         base = self._base
-        return AppendBatch(
-            known, commands, [Read(stream, base[stream].version, unit) for stream, unit in reader.items()]
-        )
+        reads = [Read(stream, base[stream].version, unit) for stream, unit in reader.items()]
+        return AppendBatch(known, commands, reads, getrandbits(63), after)
 
     def _connected(self) -> list[int]:
         unit = list(range(len(self.decided)))

@@ -60,6 +60,7 @@ class _Log:
         self.claims: dict[tuple[int, str, str], int] = {}
         self.directory: dict[str, DirectoryRow] = {}
         self.recorded_at = datetime.min.replace(tzinfo=UTC)
+        self.token: int | None = None
 
     def copy(self) -> "_Log":
         draft = _Log()
@@ -70,13 +71,14 @@ class _Log:
         draft.claims = self.claims.copy()
         draft.directory = self.directory.copy()
         draft.recorded_at = self.recorded_at
+        draft.token = self.token
         return draft
 
     def append(self, batch: AppendBatch, now: datetime) -> Appended:
         """The body of the SQL function, in its order: arguments, head, keys, claims, fence, inserts."""
         _check_arguments(batch)
         head_before = len(self.events)
-        if head_before < batch.known:
+        if batch.after is None and head_before < batch.known:
             raise StoreRewoundError(f"rewound: the head is at {head_before}, this process has read up to {batch.known}")
         commands = batch.commands
         kept = [
@@ -97,12 +99,15 @@ class _Log:
         bad = {commands[found.index].unit for found in kept} | {commands[index].unit for index, _ in taken}
         bad |= {read.unit for read in batch.reads if newest.get(read.stream, read.version) > read.version}
         bad |= {c.unit for c in commands for e in c.events if newest.get(e.stream, -1) >= e.version}
-        if ALL_UNITS in bad:
+        out_of_turn = batch.after is not None and (self.token, head_before) != (batch.after, batch.known)
+        if ALL_UNITS in bad or out_of_turn:
             bad = {command.unit for command in commands}
         good = [command for command in commands if command.unit not in bad]
         self._check_versions(good)
         recorded_at = max(now, self.recorded_at + timedelta(microseconds=1))
         self._insert(good, recorded_at)
+        if len(self.events) > head_before:
+            self.token = batch.token if head_before == batch.known and not bad else None
         return Appended(
             head_before,
             len(self.events),
@@ -110,7 +115,7 @@ class _Log:
             frozenset(bad),
             kept,
             taken,
-            [*newest] if len(since) <= NAMED_AT_MOST else None,
+            None if out_of_turn or len(since) > NAMED_AT_MOST else [*newest],
         )
 
     def _events_of(self, found: Kept) -> list[tuple[str, bytes]]:

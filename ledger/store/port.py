@@ -86,11 +86,18 @@ class Read(msgspec.Struct, frozen=True, gc=False):
 
 
 class AppendBatch(msgspec.Struct, frozen=True):
-    """What one flush appends: everything decided on caches that hold all events up to `known`."""
+    """What one flush appends: everything decided on caches that hold all events up to `known`.
+
+    `token` is a number nobody else draws. `after` names the append on which this one was decided while it was under way:
+    good is only what comes directly behind it, if nobody had come before it and all of it was good. Otherwise this one is
+    out of turn: nothing of it is inserted, all its units are bad, only its keys are looked up, and what moved is not said.
+    """
 
     known: int
     commands: Sequence[Command]
     reads: Sequence[Read]
+    token: int = 0
+    after: int | None = None
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -117,7 +124,7 @@ class Kept(msgspec.Struct, frozen=True):
 class Appended(msgspec.Struct, frozen=True):
     """The outcome of an append. Commands of units in `bad_units` were not inserted, all others were.
 
-    `moved` are the streams with an event in (known, head_before], None where they were too many to name.
+    `moved` are the streams with an event in (known, head_before], None where they were too many to name, or out of turn.
     `taken` are (index of command, index of its claim).
     """
 

@@ -137,5 +137,5 @@ async def test_metrics_count_by_route_template_and_never_by_path(api: Any) -> No
     assert 'route="(none)",status="404"' in answer.text
     assert user not in answer.text
     assert "/no/such/path" not in answer.text
-    for name in ("flushes", "commands", "conflicts", "resent", "waiting", "position"):
+    for name in ("flushes", "commands", "conflicts", "sent_ahead", "resent", "waiting", "position"):
         assert f"\nledger_committer_{name} " in answer.text

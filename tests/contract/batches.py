@@ -32,7 +32,13 @@ def a_command(
     return Command(unit, caller, key, digest_of(caller, key), fingerprint, answer, events, made, directory)
 
 
-def a_batch(*commands: Command, known: int, reads: Sequence[tuple[str, int, int]] | None = None) -> AppendBatch:
+def a_batch(
+    *commands: Command,
+    known: int,
+    reads: Sequence[tuple[str, int, int]] | None = None,
+    token: int = 0,
+    after: int | None = None,
+) -> AppendBatch:
     """Reads are (stream, version, unit). If none are given: each stream written, at the version before its first."""
     if reads is None:
         first: dict[tuple[str, int], int] = {}
@@ -40,7 +46,7 @@ def a_batch(*commands: Command, known: int, reads: Sequence[tuple[str, int, int]
             for event in command.events:
                 first.setdefault((event.stream, command.unit), event.version - 1)
         reads = [(stream, version, unit) for (stream, unit), version in first.items()]
-    return AppendBatch(known, commands, [Read(*read) for read in reads])
+    return AppendBatch(known, commands, [Read(*read) for read in reads], token, after)
 
 
 def many_events(stream: str, count: int, after: int = 0) -> list[NewEvent]:

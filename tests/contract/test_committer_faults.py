@@ -7,7 +7,7 @@ import pytest
 
 from ledger.errors import InsufficientPoints, StoreUnavailable
 from ledger.handler import Handler
-from ledger.store import committer as committer_module
+from ledger.store import patience
 from ledger.store.port import AmbiguousAppendError, Store
 from tests.contract.conftest import OpenStore, StartCommitter
 from tests.contract.members import as_json, asked, balances, earn, register, spend
@@ -64,10 +64,10 @@ async def test_whoever_always_comes_late_is_decided_under_the_lock(
 async def test_cut_connections_lose_nothing_and_double_nothing(
     open_store: OpenStore, start_committer: StartCommitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer_module, "RESEND_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(patience, "RESEND_PAUSE_SECONDS", 0.001)
     seed = random.SystemRandom().randrange(10**6)
     stores = [await open_store(), await open_store()]
-    committers = [await start_committer(store, batch_limit=8) for store in stores]
+    committers = [await start_committer(store, batch_limit=8, small_batch=1) for store in stores]
     handlers = [Handler(committer) for committer in committers]
     await register(handlers[0], "a", "b")
     async with bad_weather(stores, seed):
@@ -137,7 +137,7 @@ async def test_a_repeated_request_is_a_replay_also_when_its_append_is_sent_twice
 async def test_clients_are_told_when_the_database_stays_away_and_may_repeat(
     open_store: OpenStore, start_committer: StartCommitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer_module, "CLIENT_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "CLIENT_PATIENCE_SECONDS", 0.05)
     back = asyncio.Event()
 
     class Away(Between):

@@ -166,7 +166,7 @@ def test_an_append_whose_answer_is_lost_is_there_once(open_recorder: Callable[..
     async def lose_the_answer(batch: Any) -> Any:
         recorder._store.append = appending  # type: ignore[method-assign]  # once
         outcome = await appending(batch)
-        recorder._store._write.connection.terminate()
+        recorder._store._line.terminate()
         assert outcome.head == 2
         return await appending(batch)
 

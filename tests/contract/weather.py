@@ -52,7 +52,8 @@ async def bad_weather(stores: Sequence[Store], seed: int) -> AsyncIterator[None]
     async def cut() -> None:
         while True:
             await asyncio.sleep(chance.random() * 0.02)
-            chance.choice(stores)._write.connection.terminate()  # type: ignore[attr-defined]  # only with PostgreSQL
+            store: Any = chance.choice(stores)  # only with PostgreSQL
+            chance.choice((store._write.connection, store._line)).terminate()
 
     if isinstance(stores[0], MemoryStore):
         fair, stores[0].network = stores[0].network, lose
