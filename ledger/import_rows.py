@@ -1,7 +1,7 @@
 """A CSV file of points to import: its columns, what a right row is, and that no two rows are the same earn.
 
-Memory is bounded however long the file is: rows are yielded, and what tells them apart goes as digests to temporary
-files by its first bits, each of which is looked at alone. May import: the standard library, msgspec, `ledger.domain`.
+Memory is bounded however long the file is: rows are yielded, what tells them apart goes as digests to temporary files by its
+first bits, each of which is looked at alone, and the rows that were checked go to another, from which they are appended. May import: the standard library, msgspec, `ledger.domain`.
 Read next: `importer.py`, which checks and appends the rows.
 """
 
@@ -51,7 +51,7 @@ class Problem(msgspec.Struct, frozen=True, order=True):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One row, checked. `key` makes it the same row when it is imported again; `content` is the text it was read from.
+    """One row, checked. `key` makes it the same row when it is imported again; `fingerprint` is over everything it says.
 
     `expires_at` unset: the default of its kind; None: never.
     """
@@ -62,18 +62,16 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     amount: int
     source: str
     reference: str
-    occurred_at: datetime | None
-    expires_at: datetime | UnsetType | None
-    content: str
-
-    @property
-    def fingerprint(self) -> bytes:
-        """32 bytes over everything the row says."""
-        return sha256(self.content.encode()).digest()
+    fingerprint: bytes
+    occurred_at: datetime | None = None
+    expires_at: datetime | UnsetType | None = UNSET
 
 
 class ImportFile:
-    """One open file. The same handle serves every reading, so that it cannot be another file the second time."""
+    """One open file. The same handle serves every reading, so that it cannot be another file the second time.
+
+    It may change meanwhile all the same: every reading sees to it that it begins and ends with the file of the first.
+    """
 
     def __init__(self, path: Path, *, opening: bool, now: datetime) -> None:
         """`opening`: the rows are opening balances and need neither source nor reference. No row lies after `now`."""
@@ -102,8 +100,7 @@ class ImportFile:
 
     def rows(self) -> Iterator[Row | Problem]:
         """Every row from the beginning: right, or what is wrong with it. Raises `ImportRefusedError` without a header."""
-        if self._state() != self._first_state:
-            raise ImportRefusedError("the file changes while it is imported; run it again when it is written.")
+        self._check_unchanged()
         self._file.seek(0)
         self.bytes_read = 0
         reader = csv.reader(self._lines(), strict=True)
@@ -118,6 +115,7 @@ class ImportFile:
         except (csv.Error, UnicodeDecodeError) as error:
             # Nothing after this can be trusted to begin where a row begins.
             yield Problem(reader.line_num + isinstance(error, UnicodeDecodeError), f"cannot be read as CSV: {error}.")
+        self._check_unchanged()
 
     def _lines(self) -> Iterator[str]:
         while raw := self._file.readline(LINE_BYTES_AT_MOST + 1):
@@ -158,7 +156,12 @@ class ImportFile:
         except ValueError as problem:
             return Problem(line, str(problem))
         key = f"import:{source}/{reference}/{user_id}"
-        return Row(line, key, user_id, points, source, reference, occurred_at, expires_at, "\0".join(cells))
+        fingerprint = sha256("\0".join(cells).encode()).digest()
+        return Row(line, key, user_id, points, source, reference, fingerprint, occurred_at, expires_at)
+
+    def _check_unchanged(self) -> None:
+        if self._state() != self._first_state:
+            raise ImportRefusedError("the file changes while it is imported; run it again when it is written.")
 
     def _state(self) -> tuple[int, int]:
         found = os.fstat(self._file.fileno())
@@ -196,6 +199,34 @@ def _deadline(text: str, occurred_at: datetime) -> datetime | UnsetType | None:
     if deadline <= occurred_at:
         raise ValueError(f"expiresAt: {text} is not later than occurredAt.")
     return deadline
+
+
+class CheckedRows:
+    """Rows on their way from the checking to the appending: what is appended is what was checked, read and judged once."""
+
+    def __init__(self) -> None:
+        """Opens a temporary file, which is gone when `close` is called or the process ends."""
+        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115  # `close` closes it
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """One more batch."""
+        batch = _encode_rows(rows)
+        self._file.write(len(batch).to_bytes(8, "big"))
+        self._file.write(batch)
+
+    def batches(self) -> Iterator[list[Row]]:
+        """The batches as they were added, from the beginning."""
+        self._file.seek(0)
+        while length := self._file.read(8):
+            yield _decode_rows(self._file.read(int.from_bytes(length, "big")))
+
+
+_encode_rows: Final = msgspec.msgpack.Encoder().encode
+_decode_rows: Final = msgspec.msgpack.Decoder(list[Row]).decode
 
 
 class Repetitions:

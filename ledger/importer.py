@@ -20,7 +20,7 @@ from ledger import ids
 from ledger.decision import Answer, ClaimOnce, Decision, Origin, View
 from ledger.domain import points
 from ledger.errors import AlreadyEarned, CorruptionError, IdempotencyKeyReused, LedgerError
-from ledger.import_rows import OPENING, ImportFile, ImportRefusedError, Problem, Repetitions, Row
+from ledger.import_rows import OPENING, CheckedRows, ImportFile, ImportRefusedError, Problem, Repetitions, Row
 from ledger.store.bulk import Bulk, BulkCommitter, BulkWork
 from ledger.store.codec import Actor
 from ledger.store.known_keys import KnownKey, KnownKeys
@@ -79,8 +79,8 @@ class RowAnswer(msgspec.Struct, frozen=True):
     moved: int
 
 
-async def check(file: ImportFile, known_keys: KnownKeys, on_progress: OnProgress) -> FileTotal:
-    """Read the whole file and look up what is there already. Raises `ImportRefusedError` with every bad row."""
+async def check(file: ImportFile, known_keys: KnownKeys, on_progress: OnProgress, checked: CheckedRows) -> FileTotal:
+    """Read the whole file into `checked` and look up what is there already. Raises `ImportRefusedError` with every bad row."""
     total = FileTotal(file.sha256(), Total(), {}, Total())
     problems: list[Problem] = []
     count = 0
@@ -112,6 +112,8 @@ async def check(file: ImportFile, known_keys: KnownKeys, on_progress: OnProgress
                     total.by_source.setdefault(row.source, Total()).add(row.amount)
                 elif isinstance(row, Problem):
                     note(row)
+            if not problems:
+                checked.add(rows)
             if looking is not None:
                 judge(await looking)
             # The database looks for these keys while the next rows are read.
@@ -134,14 +136,14 @@ async def check(file: ImportFile, known_keys: KnownKeys, on_progress: OnProgress
 
 
 async def append(
-    file: ImportFile, total: FileTotal, known_keys: KnownKeys, committer: BulkCommitter, on_progress: OnProgress
+    checked: CheckedRows, total: FileTotal, known_keys: KnownKeys, committer: BulkCommitter, on_progress: OnProgress
 ) -> Imported:
     """Append every row that is not there yet. A row that is refused now stops it; run again, it goes on from there."""
     done = Imported(total, Total(), Total(), Total())
     running: deque[tuple[Sequence[Row], Bulk]] = deque()
     try:
-        for batch in _batches(file.rows()):
-            rows = [row for row in batch if type(row) is Row]
+        for batch in checked.batches():
+            rows = batch
             if total.already_there.rows:
                 known = {row.line for row, _ in await _known(known_keys, rows)}
                 for row in rows:

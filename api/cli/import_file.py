@@ -13,7 +13,7 @@ import uvloop
 
 from api.cli.connection import find_urls
 from api.cli.terminal import Failed, json_option, print_json, print_table, progress, report
-from ledger.import_rows import COLUMNS, ImportFile, ImportRefusedError
+from ledger.import_rows import COLUMNS, CheckedRows, ImportFile, ImportRefusedError
 from ledger.importer import BATCH, FileTotal, Imported, Total, append, check
 from ledger.settings import Settings
 from ledger.store.append import PostgresStore
@@ -54,10 +54,11 @@ def command(file: Path, opening: bool, only_check: bool, as_json: bool) -> None:
 
 
 async def _import(source: ImportFile, urls: StackUrls, *, only_check: bool, as_json: bool) -> None:
+    checked = CheckedRows()
     known_keys = await KnownKeys.open(urls.api_url)
     try:
         with progress("checking", source.size_bytes) as advance:
-            total = await check(source, known_keys, advance)
+            total = await check(source, known_keys, advance, checked)
         if not as_json:
             _show_file(total)
         if only_check:
@@ -71,12 +72,13 @@ async def _import(source: ImportFile, urls: StackUrls, *, only_check: bool, as_j
         await committer.start()
         try:
             with progress("importing", total.all.rows) as advance:
-                done = await append(source, total, known_keys, committer, advance)
+                done = await append(checked, total, known_keys, committer, advance)
         finally:
             await committer.stop()
             await store.close()
         report(done, as_json, lambda: _show_done(done))
     finally:
+        checked.close()
         await known_keys.close()
 
 

@@ -18,7 +18,7 @@ from ledger.decision import Origin
 from ledger.domain.points import EarnPoints
 from ledger.errors import CorruptionError
 from ledger.handler import Handler, RegisterMember
-from ledger.import_rows import ImportFile, ImportRefusedError
+from ledger.import_rows import CheckedRows, ImportFile, ImportRefusedError
 from ledger.importer import FileTotal, Imported, Total, append, check
 from ledger.store.append import PostgresStore
 from ledger.store.bulk import BulkCommitter
@@ -53,9 +53,10 @@ class Desk:
         return ImportFile(path, opening=opening, now=datetime.now(UTC))
 
     async def run(self, *rows: str, header: str = HEADER, opening: bool = False, on_progress=None) -> Imported:
-        with contextlib.closing(self.file(*rows, header=header, opening=opening)) as file:
-            total = await check(file, self.known_keys, lambda _: None)
-            return await append(file, total, self.known_keys, self.committer, on_progress or (lambda _: None))
+        file = self.file(*rows, header=header, opening=opening)
+        with contextlib.closing(file), contextlib.closing(CheckedRows()) as checked:
+            total = await check(file, self.known_keys, lambda _: None, checked)
+            return await append(checked, total, self.known_keys, self.committer, on_progress or (lambda _: None))
 
     async def problems(self, *rows: str, header: str = HEADER, opening: bool = False) -> list[tuple[int, str]]:
         with pytest.raises(ImportRefusedError) as refused:
@@ -122,8 +123,10 @@ async def test_the_same_reference_of_a_user_and_source_twice_is_refused(desk):
 
 async def test_only_the_first_hundred_bad_rows_are_kept_and_all_are_counted(desk):
     file = desk.file(*(f"u{n},0,bonus,b{n},," for n in range(1000)))
-    with contextlib.closing(file), pytest.raises(ImportRefusedError, match="1000 bad rows; nothing") as refused:
-        await check(file, desk.known_keys, lambda _: None)
+    with contextlib.closing(file), contextlib.closing(CheckedRows()) as checked:
+        with pytest.raises(ImportRefusedError, match="1000 bad rows; nothing") as refused:
+            await check(file, desk.known_keys, lambda _: None, checked)
+        assert [*checked.batches()] == []
     assert [problem.line for problem in refused.value.problems] == list(range(2, 102))
 
 
@@ -191,14 +194,32 @@ async def test_an_import_that_stops_half_way_goes_on_when_it_is_run_again(desk, 
     assert await sums(desk.url) == (1000, sum(range(1, 1001)))
 
 
-async def test_a_file_that_changes_between_checking_and_appending_is_refused(desk):
-    with contextlib.closing(desk.file("u1,5,bonus,b,,")) as file:
-        total = await check(file, desk.known_keys, lambda _: None)
-        with (desk.folder / "points.csv").open("a") as more:
-            more.write("u1,6,bonus,c,,\n")
-        with pytest.raises(ImportRefusedError, match="the file changes while it is imported"):
-            await append(file, total, desk.known_keys, desk.committer, lambda _: None)
+async def test_a_file_that_changes_while_it_is_checked_is_refused(desk, monkeypatch):
+    monkeypatch.setattr(importer, "BATCH", 1)
+
+    path = desk.folder / "points.csv"
+
+    def one_more(_: int) -> None:
+        if "u3" not in path.read_text():
+            with path.open("a") as more:
+                more.write("u3,6,bonus,c,,\n")
+
+    file = desk.file("u1,5,bonus,b,,", "u2,5,bonus,b,,")
+    with (
+        contextlib.closing(file),
+        contextlib.closing(CheckedRows()) as checked,
+        pytest.raises(ImportRefusedError, match="the file changes while it is imported"),
+    ):
+        await check(file, desk.known_keys, one_more, checked)
     assert await desk.events() == 0
+
+
+async def test_what_was_checked_is_appended_whatever_becomes_of_the_file(desk):
+    with contextlib.closing(desk.file("u1,5,bonus,b,,")) as file, contextlib.closing(CheckedRows()) as checked:
+        total = await check(file, desk.known_keys, lambda _: None, checked)
+        (desk.folder / "points.csv").write_text("something else")
+        done = await append(checked, total, desk.known_keys, desk.committer, lambda _: None)
+    assert done.appended == Total(1, 5)
 
 
 async def test_a_row_that_the_balance_refuses_stops_the_import_and_is_named(desk):
@@ -211,10 +232,11 @@ async def test_a_row_that_the_balance_refuses_stops_the_import_and_is_named(desk
 
 
 async def test_totals_that_do_not_add_up_are_never_reported_as_success(desk):
-    with contextlib.closing(desk.file("u1,5,bonus,b,,")) as file:
+    with contextlib.closing(desk.file("u1,5,bonus,b,,")) as file, contextlib.closing(CheckedRows()) as checked:
+        await check(file, desk.known_keys, lambda _: None, checked)
         wrong = FileTotal("0" * 64, Total(2, 5), {}, Total())
         with pytest.raises(CorruptionError, match="2 rows of 5 points, accounted for are 1 of 5"):
-            await append(file, wrong, desk.known_keys, desk.committer, lambda _: None)
+            await append(checked, wrong, desk.known_keys, desk.committer, lambda _: None)
 
 
 async def test_others_may_append_meanwhile(desk, database_url):

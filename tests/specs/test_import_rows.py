@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import UNSET
 
-from ledger.import_rows import ImportFile, ImportRefusedError, Problem, Repetitions, Row
+from ledger.import_rows import CheckedRows, ImportFile, ImportRefusedError, Problem, Repetitions, Row
 
 HEADER = "userId,amount,source,reference,occurredAt,expiresAt"
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -39,6 +39,17 @@ def test_no_deadline_is_the_default_and_never_is_never(read):
     assert first.occurred_at is None
     assert first.expires_at is UNSET
     assert second.expires_at is None
+
+
+def test_rows_come_out_of_the_checking_as_they_went_in(read):
+    rows = read(
+        "u1,5,bonus,b#1,2026-01-01T01:00:00.000001+01:00,9999-12-31", "u1,5,bonus,b-2,,", "u1,5,bonus,b-3,,never"
+    )
+    with contextlib.closing(CheckedRows()) as checked:
+        for batch in (rows[:2], [], rows[2:]):
+            checked.add(batch)
+        assert [*checked.batches()] == [rows[:2], [], rows[2:]]
+        assert [*checked.batches()] == [rows[:2], [], rows[2:]], "as often as they are asked for"
 
 
 @pytest.mark.parametrize(
