@@ -13,7 +13,7 @@ import asyncpg
 from msgspec.structs import replace
 
 from ledger.store.append_line import AppendLine
-from ledger.store.append_wire import APPEND, Answered, AppendRefusedError
+from ledger.store.append_wire import APPEND, Answered
 from ledger.store.migrate import MigrationError
 from ledger.store.port import (
     AmbiguousAppendError,
@@ -123,7 +123,12 @@ class PostgresStore:
 
     async def open(self) -> "PostgresStore":
         """Connect both halves; raises what asyncpg raises, and `MigrationError` for a database that is behind this code."""
-        await self._connect_writers()
+        try:
+            await self._connect_writers()
+            await _check_migrated(self._write.connection)
+        except BaseException:
+            self._cut()
+            raise
         self._readers = await asyncpg.create_pool(
             self._dsn,
             min_size=1,
@@ -136,7 +141,6 @@ class PostgresStore:
         settings = {**_WRITER_SETTINGS, **self._role}
         connection = await asyncpg.connect(self._dsn, server_settings=settings)
         self._writer = _Writer(connection, self._watchdog_seconds)
-        await _check_migrated(connection)
         self._line = await AppendLine.over(await asyncpg.connect(self._dsn, server_settings=settings))
 
     @property
@@ -206,14 +210,9 @@ class PostgresStore:
         while True:
             self._cut()
             try:
-                await self._connect_writers()
-            except (
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                asyncpg.InternalClientError,
-                AppendRefusedError,
-                OSError,
-            ):
+                async with asyncio.timeout(self._watchdog_seconds):
+                    await self._connect_writers()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, 1.0)
             else:
@@ -259,7 +258,6 @@ async def _check_migrated(connection: "asyncpg.Connection[Any] | asyncpg.pool.Po
     if at is None or at < NEEDED_MIGRATION:
         at = 0 if at is None else at
         msg = f"the database is at migration {at}, {NEEDED_MIGRATION} is needed: stop all its processes, run `ledger migrate`."
-        await connection.close()
         raise MigrationError(msg)
 
 
@@ -269,7 +267,7 @@ async def _watched(call: Awaitable[T], watchdog_seconds: float, terminate: Calla
     watchdog = asyncio.get_running_loop().call_later(watchdog_seconds, terminate)
     try:
         return await call
-    except (asyncpg.PostgresError, AppendRefusedError) as error:
+    except asyncpg.PostgresError as error:
         raise _translated(error) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise AmbiguousAppendError(str(error)) from error
@@ -299,18 +297,23 @@ async def _appended(
 
 
 async def _with_events(kept: list[Kept], events_at: Callable[[Sequence[int]], Awaitable[Sequence[Any]]]) -> list[Kept]:
-    """The same, with the events that an answer is rendered from; they are there for ever, so any look will do."""
+    """The same, with the events that an answer is rendered from; they are there for ever, so any look will do.
+
+    Raises `AmbiguousAppendError` where they are not: whoever was asked is behind the one that appended.
+    """
     positions = [p for k in kept if k.needs_events for p in range(k.first_position, k.last_position + 1)]
     if not positions:
         return kept
     events = {position: (kind, data) for position, kind, data in await events_at(positions)}
+    if len(events) < len(positions):
+        raise AmbiguousAppendError("the events of a kept answer are not there yet")
     return [
         replace(k, events=[events[p] for p in range(k.first_position, k.last_position + 1)]) if k.needs_events else k
         for k in kept
     ]
 
 
-def _translated(error: asyncpg.PostgresError | AppendRefusedError) -> Exception:
+def _translated(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
     if state == "LG001":
         return StoreRewoundError(str(error))

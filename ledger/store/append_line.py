@@ -23,14 +23,12 @@ from ledger.store.append_wire import (
     READY,
     TERMINATE,
     Answered,
-    AppendRefusedError,
     answered,
     bound,
     refused,
 )
 from ledger.store.port import AppendBatch
 
-DATA_EXCEPTION: Final = "22000"
 _HEAD_BYTES: Final = 5
 _read_head: Final = Struct(">Bi").unpack_from
 
@@ -45,26 +43,30 @@ class AppendLine(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Answered | None]] = deque()
         self._received = bytearray()
         self._row: Answered | None = None
-        self._error: AppendRefusedError | None = None
+        self._error: asyncpg.PostgresError | None = None
         self._lost: str | None = None
         self._transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001  # asyncpg offers no other way
         self._transport.set_protocol(self)
 
     @classmethod
     async def over(cls, connection: "asyncpg.Connection[Any]") -> "AppendLine":
-        """Prepare the append on this connection. Raises what asyncpg raises, `AppendRefusedError` and `OSError`."""
-        oids = await connection.fetchrow(OIDS)
-        assert oids is not None, "a SELECT without FROM has a row"
-        line = cls(connection, tuple(oids))
-        await line._ask(PREPARE)
+        """Prepare the append on this connection, which is cut if that fails. Raises what asyncpg raises, and `OSError`."""
+        try:
+            oids = await connection.fetchrow(OIDS)
+            assert oids is not None, "a SELECT without FROM has a row"
+            line = cls(connection, tuple(oids))
+            await line._ask(PREPARE)
+        except BaseException:
+            connection.terminate()
+            raise
         return line
 
     async def append(self, batch: AppendBatch) -> Answered:
-        """Send it behind those under way. Raises `AppendRefusedError`, and `OSError` where the outcome is unknown."""
+        """Send it behind those under way. Raises asyncpg's errors, and `OSError` where the outcome is unknown."""
         try:
             messages = bound(batch, self._oids)
         except (UnicodeEncodeError, StructError) as error:  # half of a surrogate pair, a number that is too large
-            raise AppendRefusedError(DATA_EXCEPTION, str(error)) from error
+            raise asyncpg.DataError(str(error)) from error
         row = await self._ask(messages)
         if row is None:
             raise ConnectionError("an append was answered without a row")

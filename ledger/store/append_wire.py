@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
 from ledger.store.port import AppendBatch
@@ -56,15 +57,6 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     kept_at: list[datetime] | None
     taken: list[int]
     moved: list[str] | None
-
-
-class AppendRefusedError(Exception):
-    """The server's error: its SQLSTATE and message."""
-
-    def __init__(self, sqlstate: str, message: str) -> None:
-        """As the server gave them."""
-        super().__init__(message)
-        self.sqlstate = sqlstate
 
 
 def message(kind: bytes, *parts: bytes) -> bytes:
@@ -176,10 +168,11 @@ def _array(oid: int, count: int, rows: list[bytes]) -> tuple[bytes, ...]:
     return (_array_head(20 + len(elements), 1, 0, oid, count, 1), elements)
 
 
-def refused(data: bytes) -> AppendRefusedError:
-    """The fields of an error message, of which each begins with a letter and ends with a zero."""
-    fields = {field[:1]: field[1:].decode(errors="replace") for field in data.split(b"\0") if field}
-    return AppendRefusedError(fields.get(b"C", ""), fields.get(b"M", ""))
+def refused(data: bytes) -> asyncpg.PostgresError:
+    """What asyncpg would raise: an error message is fields, of which each begins with a letter and ends with a zero."""
+    fields = {field[:1]: field[1:] for field in data.decode(errors="replace").split("\0") if field}
+    error: asyncpg.PostgresError = asyncpg.PostgresError.new(fields)
+    return error
 
 
 def answered(data: bytes) -> Answered:

@@ -98,6 +98,7 @@ class Committer(Concluding):
         while True:
             # Cleared before looking: whatever arrives from here on sets it again.
             self._wake.clear()
+            self._put_back_lost()
             if sent is not None and sent.append.done():
                 if behind is not None:
                     sent, behind = await self._conclude_first(sent, behind), None
@@ -112,8 +113,7 @@ class Committer(Concluding):
                 if draft is not None and not draft.outlives(shaken):
                     self._put_back(draft.units)
                     draft = None
-                self._put_back(self._lost)  # in front: they are older
-                self._lost = []
+                continue
             if behind is not None:  # nothing is decided on top of two
                 await self._wake.wait()
                 continue
@@ -153,17 +153,26 @@ class Committer(Concluding):
 
     async def _conclude_first(self, sent: Sent, behind: Sent) -> Sent | None:
         """Conclude the first of two that are under way; the other if it still is."""
-        if sent.append.exception() is None and sent.is_clean:
+        if sent.is_clean:
             await self._concluded(sent)
             self._answer()
             return behind
         # What the second was decided on is not so: it comes to nothing, or was committed before an answer got lost. It is
-        # waited for, as whatever mends the first takes both connections, and as its commands go behind those of the first.
-        await asyncio.wait([behind.append])
-        await self._concluded(sent)
-        await self._concluded(behind)
-        self._put_back(self._lost)
-        self._lost = []
+        # waited for, as whatever mends the first takes the connection, and as its commands go behind those of the first.
+        heard = sent.append.exception() is None
+        if heard:
+            await self._concluded(sent)
+            self._answer()
+        await self._patient.settled(behind.append)
+        if not heard:
+            await self._concluded(sent)
+            self._answer()
+        crowded = self._crowded
+        if self._lost and isinstance(behind.append.exception(), RejectedAppendError):
+            self._lost += behind.units
+        else:
+            await self._concluded(behind)
+        self._crowded = crowded  # out of turn for the first one's sake, which says nothing of others
         return None
 
     def _portion(self) -> int:
@@ -210,7 +219,7 @@ class Committer(Concluding):
     def _set_going(self, draft: Draft, known: int, after: int | None = None) -> Sent:
         batch = draft.flush.batch(known, after)
         append = asyncio.ensure_future(self._store.append(batch))
-        append.add_done_callback(lambda _: self._wake.set())
+        append.add_done_callback(self._come_back)
         return Sent(draft.flush, draft.units, batch, append)
 
     async def _follow(self, sent: Sent, draft: Draft | None) -> Sent | None:
@@ -229,10 +238,10 @@ class Committer(Concluding):
         """Load what the draft lacks beside the append under way, so that the one does not wait for the other."""
         if draft is not None and (streams := draft.to_load()):
             loading = asyncio.ensure_future(self._store.load_beside(with_schemas(streams)))
-            loading.add_done_callback(self._loaded)
+            loading.add_done_callback(self._come_back)
             draft.load(streams, self._known, loading)
 
-    def _loaded(self, loading: "asyncio.Future[Any]") -> None:
+    def _come_back(self, done: "asyncio.Future[Any]") -> None:
         self._wake.set()
-        if not loading.cancelled():
-            loading.exception()  # looked at, also where nobody waits for it any more
+        if not done.cancelled():
+            done.exception()  # looked at, also where nobody waits for it any more

@@ -18,7 +18,7 @@ from ledger.store.settling import Outcome, outcomes_of
 from ledger.store.work import Work
 
 CROWDED_APPENDS: Final = 64
-"""After another process has come between, so many appends wait until the one before is done."""
+"""After another process has appended, so many appends wait until the one before is done."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class Concluding(Intake):
         return self._patient.resent
 
     async def _concluded(self, sent: Sent) -> set[str] | None:
-        """Merge and answer what was sent; the streams on which nothing may have been decided since (None: any)."""
+        """Merge and take down what was sent; the streams on which nothing may have been decided since (None: any)."""
         resent = False
         try:
             outcome = sent.append.result()
@@ -67,10 +67,9 @@ class Concluding(Intake):
             self._crowded = CROWDED_APPENDS
             self._take_down(sent.flush, outcome, sent.units, sent.batch.known if resent else None)
             return None
-        shaken = self._conclude(sent.flush, outcome, sent.units, sent.batch.known if resent else None)
-        if shaken is None or shaken:
+        if outcome.moved is None or outcome.moved:
             self._crowded = CROWDED_APPENDS
-        return shaken
+        return self._conclude(sent.flush, outcome, sent.units, sent.batch.known, resent=resent)
 
     async def _halve(self, units: list[Unit], error: RejectedAppendError) -> None:
         """Content the database rejects is found by halving and answered alone."""
@@ -92,10 +91,8 @@ class Concluding(Intake):
         except RejectedAppendError as error:
             await self._halve(units, error)
         else:
-            self._conclude(flush, outcome, units, known if resent else None)
+            self._conclude(flush, outcome, units, known, resent=resent)
             self._answer()
-            self._put_back(self._lost)
-            self._lost = []
 
     async def _attempt_locked(self, units: list[Unit]) -> tuple[Flush, Appended, bool]:
         """Load, decide and append under the head lock: nothing can move meanwhile."""
@@ -124,23 +121,28 @@ class Concluding(Intake):
         """Load the streams that units were missing, and decide those; again while they miss another."""
         while behind:
             streams = missing_of(behind)
-            _, tails = await appender.load(with_schemas(streams))
+            head, tails = await appender.load(with_schemas(streams))
+            if head < self._known:
+                # By another server than the one that appends, after a failover; or the log is shorter than it was, and
+                # then the append says so.
+                await self._store.append(AppendBatch(self._known, (), ()))
+                raise AmbiguousAppendError("a load from before what this process knows")
             behind = decide_behind(flush, behind, streams, tails)
 
     def _conclude(
-        self, flush: Flush, outcome: Appended, units: Sequence[Unit], resent_after: int | None
+        self, flush: Flush, outcome: Appended, units: Sequence[Unit], known: int, *, resent: bool
     ) -> set[str] | None:
         """Merge, take down what the good units are answered, note as lost what must be decided again.
 
-        Returns as `Flush.merge` does. `resent_after` as `outcomes_of` has it.
+        Returns as `Flush.merge` does. `known` is what the append was told this process knows.
         """
         shaken = flush.merge(outcome, self._cache)
-        if resent_after is not None or outcome.head_before < self._known:
+        if resent or known != self._known:
             # Sent again, or behind one that was: who knows what came between.
             self._cache.clear()
             shaken = None
         self._known = max(self._known, outcome.head)
-        self._take_down(flush, outcome, units, resent_after)
+        self._take_down(flush, outcome, units, known if resent else None)
         return shaken
 
     def _take_down(self, flush: Flush, outcome: Appended, units: Sequence[Unit], resent_after: int | None) -> None:
@@ -153,6 +155,12 @@ class Concluding(Intake):
             groups = {unit[0].group: unit for unit in units if unit[0].group is not None}
             again = {id(work.group or work): groups[work.group] if work.group else (work,) for work in lost}
             self._lost += again.values()
+
+    def _put_back_lost(self) -> None:
+        """Let them be decided again, in front of the queue: they are older."""
+        if self._lost:
+            self._put_back(self._lost)
+            self._lost = []
 
     def _answer(self) -> None:
         """Tell what was concluded: after the next append has gone out, so that the database has work meanwhile.

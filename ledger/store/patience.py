@@ -35,6 +35,10 @@ class PatientStore:
         """The same bytes again until the database answers; nothing is decided anew before it does."""
         return await self._patiently(self._resend(batch))
 
+    async def settled(self, append: "asyncio.Future[Appended]") -> None:
+        """Wait until an append under way has come to an end, whichever."""
+        await self._patiently(asyncio.wait([append]))
+
     async def _resend(self, batch: AppendBatch) -> Appended:
         while True:
             self.resent += 1

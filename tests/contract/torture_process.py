@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from ledger import ids
 from ledger.decision import Answer, Decision, Origin, View
@@ -130,4 +131,4 @@ async def main(url: str, index: int, seconds: float, seed: int, acknowledged: Pa
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5])))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5])))
