@@ -5,6 +5,7 @@ Read next: `handler.py`.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -84,4 +85,9 @@ Decide = Callable[[View], Decision]
 
 def fingerprint(method: str, path: str, body: bytes) -> bytes:
     """What makes two requests the same: 32 bytes over method, path and exact body."""
-    return sha256(method.encode() + b" " + path.encode() + b"\0" + body).digest()
+    return sha256(_request_line(method, path) + body).digest()
+
+
+@lru_cache(256)
+def _request_line(method: str, path: str) -> bytes:
+    return f"{method} {path}\0".encode()

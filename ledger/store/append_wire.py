@@ -42,6 +42,25 @@ _bigint_then: Final = Struct(">2iq2i").pack
 _read_int: Final = Struct(">i").unpack_from
 
 
+class _Heads(dict[int, bytes]):
+    """Type and length before the bytes of a field, by length: found in half the time it takes to make one."""
+
+    def __init__(self, oid: int) -> None:
+        super().__init__()
+        self._oid = oid
+
+    def __missing__(self, length: int) -> bytes:
+        head = _ints2(self._oid, length)
+        if length < _USUAL_BYTES:
+            self[length] = head
+        return head
+
+
+_USUAL_BYTES: Final = 4096
+_TEXT_OF: Final = _Heads(_TEXT)
+_BYTEA_OF: Final = _Heads(_BYTEA)
+
+
 class Answered(msgspec.Struct, frozen=True, gc=False):
     """What the function returned, under its names."""
 
@@ -111,9 +130,9 @@ def bound(batch: AppendBatch, oids: tuple[int, ...]) -> bytes:
             length += answer_length
         commands += (
             _ints7(88 + length, 8, _INTEGER, 4, unit, _TEXT, len(caller)), caller,
-            _ints2(_TEXT, len(key)), key,
+            _TEXT_OF[len(key)], key,
             _bigint_then(_BIGINT, 8, command.digest, _BYTEA, len(fingerprint)), fingerprint,
-            _ints2(_BYTEA, answer_length), answer,
+            _BYTEA_OF[answer_length], answer,
             _ints6(_INTEGER, 4, len(own), _INTEGER, 4, events_so_far),
         )  # fmt: skip
         for event in own:
@@ -123,16 +142,16 @@ def bound(batch: AppendBatch, oids: tuple[int, ...]) -> bytes:
                 _ints7(68 + len(stream) + len(kind) + len(metadata) + len(data) + len(hashed),
                        7, _INTEGER, 4, unit, _TEXT, len(stream)), stream,
                 _ints5(_INTEGER, 4, event.version, _TEXT, len(kind)), kind,
-                _ints2(_BYTEA, len(metadata)), metadata,
-                _ints2(_BYTEA, len(data)), data,
-                _ints2(_BYTEA, len(hashed)), hashed,
+                _BYTEA_OF[len(metadata)], metadata,
+                _BYTEA_OF[len(data)], data,
+                _BYTEA_OF[len(hashed)], hashed,
             )  # fmt: skip
         for claim in command.claims:
             scope, value = claim.scope.encode(), claim.value.encode()
             claim_count += 1
             claims += (
                 _ints10(60 + len(scope) + len(value), 5, _INTEGER, 4, number, _INTEGER, 4, unit, _TEXT, len(scope)), scope,
-                _ints2(_TEXT, len(value)), value,
+                _TEXT_OF[len(value)], value,
                 _typed_bigint(_BIGINT, 8, claim.digest),
             )  # fmt: skip
         if (row := command.directory) is not None:
@@ -141,7 +160,7 @@ def bound(batch: AppendBatch, oids: tuple[int, ...]) -> bytes:
             avatar = None if row.avatar is None else row.avatar.encode()
             directory += (
                 _ints7(40 + len(user_id) + len(name) + len(avatar or b""), 4, _INTEGER, 4, unit, _TEXT, len(user_id)), user_id,
-                _ints2(_TEXT, len(name)), name,
+                _TEXT_OF[len(name)], name,
                 _ints2(_TEXT, _NULL if avatar is None else len(avatar)), avatar or b"",
             )  # fmt: skip
     body = b"".join(

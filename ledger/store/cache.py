@@ -44,7 +44,8 @@ class StreamCache:
 
     def put(self, stream: str, entry: Entry) -> None:
         """Keep the entry in place of any other of that stream."""
-        self._old.pop(stream, None)
+        if self._old:
+            self._old.pop(stream, None)
         if len(self._young) >= self._half:
             self._old, self._young = self._young, {}
             # The one just turned over may be among the old ones.

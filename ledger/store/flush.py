@@ -88,22 +88,17 @@ class Flush:
         return True
 
     def _entry(self, stream: str) -> Entry:
-        entry = self.written.get(stream)
+        entry = self.written.get(stream) or self._base.get(stream)
         if entry is None:
-            entry = self._base.get(stream)
+            entry = self._find(stream)
             if entry is None:
-                entry = self._base[stream] = self._at_hand(stream)
+                raise Cold(stream)
+            self._base[stream] = entry
         self._reads.append(stream)
         return entry
 
     def _has(self, stream: str) -> bool:
         return stream in self.written or stream in self._base or self._find(stream) is not None
-
-    def _at_hand(self, stream: str) -> Entry:
-        entry = self._find(stream)
-        if entry is None:
-            raise Cold(stream)
-        return entry
 
     def _find(self, stream: str) -> Entry | None:
         entry = self._loaded.get(stream)
@@ -210,7 +205,7 @@ class Flush:
     def _claims(self, work: Work, decision: Decision) -> Sequence[Claim]:
         if not decision.claims:
             return ()
-        claims = []
+        claims, facts = [], []
         for claim in decision.claims:
             fact = (claim.scope, claim.value)
             if work.taken is not None and fact in work.taken:
@@ -220,9 +215,10 @@ class Flush:
                 # Refused only if the first one really gets it: the two share a unit.
                 self._claim_links.append((first, len(self.decided)))
                 raise claim.refusal()
-            claims.append(Claim(*fact, digest_of(*fact)))
-        for made in claims:
-            self._claimed[made.scope, made.value] = len(self.decided)
+            claims.append(Claim(claim.scope, claim.value, digest_of(claim.scope, claim.value)))
+            facts.append(fact)
+        for fact in facts:
+            self._claimed[fact] = len(self.decided)
         return claims
 
     def _write(self, lines: Sequence[Line], metadata: bytes) -> Sequence[NewEvent]:

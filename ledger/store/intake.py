@@ -28,7 +28,7 @@ class Intake:
         self._queue: deque[Unit] = deque()
         self._waiting = 0
         self._wake = asyncio.Event()
-        self._in_flight: dict[tuple[str, str], Work] = {}
+        self._in_flight: dict[str, Work] = {}
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -151,8 +151,9 @@ class Intake:
         self._waiting = 0
 
     def _settle(self, work: Work, outcome: Answer | BaseException) -> None:
-        if self._in_flight.get(work.identity) is work:
-            del self._in_flight[work.identity]
+        first = self._in_flight.pop(work.identity, None)
+        if first is not work and first is not None:
+            self._in_flight[work.identity] = first
         work.settle(outcome)
 
 

@@ -26,8 +26,12 @@ _first_64_bits: Final = Struct(">q24x").unpack
 
 def digest_of(scope: str, value: str) -> int:
     """64 bits of SHA-256(scope ‖ 0 ‖ value), signed as PostgreSQL's bigint."""
-    (digest,) = _first_64_bits(sha256(f"{scope}\0{value}".encode()).digest())
-    return int(digest)
+    return _digest(f"{scope}\0{value}")
+
+
+def _digest(text: str) -> int:
+    digest: int = _first_64_bits(sha256(text.encode()).digest())[0]
+    return digest
 
 
 class Group:
@@ -78,8 +82,9 @@ class Work:
         command_id = str(uuid_utils.uuid7())
         self.caller = origin.actor.id
         self.key = origin.key if origin.key is not None else "made-" + command_id
-        self.identity = (self.caller, self.key)
-        self.digest = digest_of(self.caller, self.key)
+        # One string, which is hashed once: it is looked up four times while the command is in flight.
+        self.identity = identity = f"{self.caller}\0{self.key}"
+        self.digest = _digest(identity)
         self.fingerprint = origin.fingerprint
         self.decide = decide
         self.group = group
