@@ -143,13 +143,7 @@ async def append(
     running: deque[tuple[Sequence[Row], Bulk]] = deque()
     try:
         for batch in checked.batches():
-            rows = batch
-            if total.already_there.rows:
-                known = {row.line for row, _ in await _known(known_keys, rows)}
-                for row in rows:
-                    if row.line in known:
-                        done.already_there.add(row.amount)
-                rows = [row for row in rows if row.line not in known]
+            rows = await _not_yet_there(done, known_keys, batch) if total.already_there.rows else batch
             now = datetime.now(UTC)
             running.append((rows, committer.submit_bulk([_work(row, now, total.sha256) for row in rows])))
             # While the database writes one batch, the next is made ready.
@@ -172,6 +166,14 @@ def _batches(rows: Iterator[Row | Problem]) -> Iterator[list[Row | Problem]]:
 async def _known(known_keys: KnownKeys, rows: Sequence[Row]) -> list[tuple[Row, KnownKey]]:
     found = await known_keys.find(IMPORTER.id, [row.key for row in rows])
     return [(row, found[row.key]) for row in rows if row.key in found] if found else []
+
+
+async def _not_yet_there(done: Imported, known_keys: KnownKeys, rows: list[Row]) -> list[Row]:
+    known = {row.line for row, _ in await _known(known_keys, rows)}
+    for row in rows:
+        if row.line in known:
+            done.already_there.add(row.amount)
+    return [row for row in rows if row.line not in known]
 
 
 async def _conclude(done: Imported, running: deque[tuple[Sequence[Row], Bulk]]) -> None:

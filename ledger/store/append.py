@@ -126,15 +126,15 @@ class PostgresStore:
         try:
             await self._connect_writers()
             await _check_migrated(self._write.connection)
+            self._readers = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=4,
+                server_settings={"application_name": "ledger-reader", **_PLANNING, **self._role},
+            )
         except BaseException:
             self._cut()
             raise
-        self._readers = await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=4,
-            server_settings={"application_name": "ledger-reader", **_PLANNING, **self._role},
-        )
         return self
 
     async def _connect_writers(self) -> None:

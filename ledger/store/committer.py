@@ -89,19 +89,19 @@ class Committer(Concluding):
     async def _pipeline(self) -> None:
         """While one append is under way, the next one is decided on top of it, as if it were confirmed already.
 
-        Once it holds half of all there is, it is sent as well (`behind`), and waits in the database: it is good only
+        Once it holds half of all there is, it is sent as well (`second`), and waits in the database: it is good only
         directly behind the one under way, if all of that one was.
         """
         sent: Sent | None = None
-        behind: Sent | None = None
+        second: Sent | None = None
         draft: Draft | None = None
         while True:
             # Cleared before looking: whatever arrives from here on sets it again.
             self._wake.clear()
             self._put_back_lost()
             if sent is not None and sent.append.done():
-                if behind is not None:
-                    sent, behind = await self._conclude_first(sent, behind), None
+                if second is not None:
+                    sent, second = await self._conclude_first(sent, second), None
                     continue
                 if (following := await self._follow(sent, draft)) is not None:
                     await self._concluded(sent)
@@ -114,7 +114,7 @@ class Committer(Concluding):
                     self._put_back(draft.units)
                     draft = None
                 continue
-            if behind is not None:  # nothing is decided on top of two
+            if second is not None:  # nothing is decided on top of two
                 await self._wake.wait()
                 continue
             if draft is not None and draft.loading is not None and draft.loading.done():
@@ -129,9 +129,9 @@ class Committer(Concluding):
                 self._answer()
                 continue
             self._answer()
-            if sent is not None and draft is not None and self._may_wait_behind(draft, sent):
+            if sent is not None and draft is not None and self._may_go_ahead(draft, sent):
                 self.sent_ahead += 1
-                behind, draft = self._set_going(draft, sent.batch.known + sent.writes, sent.batch.token), None
+                second, draft = self._set_going(draft, sent.batch.known + sent.writes, sent.batch.token), None
                 await asyncio.sleep(0)
             elif sent is not None:
                 self._load_meanwhile(draft)
@@ -145,33 +145,33 @@ class Committer(Concluding):
             else:
                 await self._wake.wait()
 
-    def _may_wait_behind(self, draft: Draft, sent: Sent) -> bool:
+    def _may_go_ahead(self, draft: Draft, sent: Sent) -> bool:
         """Whether the draft is sent before the append under way is done: not while it may grow, nor among others."""
         if self._crowded or not draft.is_decided or draft.size < self._portion() or sent.append.done():
             return False
         return sent.writes > 0  # without events it leaves no trace to follow
 
-    async def _conclude_first(self, sent: Sent, behind: Sent) -> Sent | None:
+    async def _conclude_first(self, sent: Sent, second: Sent) -> Sent | None:
         """Conclude the first of two that are under way; the other if it still is."""
         if sent.is_clean:
             await self._concluded(sent)
             self._answer()
-            return behind
+            return second
         # What the second was decided on is not so: it comes to nothing, or was committed before an answer got lost. It is
         # waited for, as whatever mends the first takes the connection, and as its commands go behind those of the first.
         heard = sent.append.exception() is None
         if heard:
             await self._concluded(sent)
             self._answer()
-        await self._patient.settled(behind.append)
+        await self._patient.settled(second.append)
         if not heard:
             await self._concluded(sent)
             self._answer()
         crowded = self._crowded
-        if self._lost and isinstance(behind.append.exception(), RejectedAppendError):
-            self._lost += behind.units
+        if self._lost and isinstance(second.append.exception(), RejectedAppendError):
+            self._lost += second.units
         else:
-            await self._concluded(behind)
+            await self._concluded(second)
         self._crowded = crowded  # out of turn for the first one's sake, which says nothing of others
         return None
 

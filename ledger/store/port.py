@@ -196,7 +196,7 @@ class Store(Appender, Protocol):
         """A transaction that holds the head lock until the block ends, when it commits."""
 
     async def reconnect(self) -> None:
-        """Replace the writing connection, waiting until the database answers."""
+        """Replace what writes, waiting until the database answers. Nothing may be under way."""
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -227,7 +227,7 @@ class LedgerRecorder(ApplicationRecorder):
         return self._run(self._insert(stored_events))
 
     async def _insert(self, stored_events: Sequence[StoredEvent]) -> Sequence[int]:
-        async with self._writing:  # one at a time: there is one writing connection
+        async with self._writing:  # one at a time: each stands on the versions it has read
             streams = list({str(event.originator_id) for event in stored_events})
             batch = _batch_of(stored_events, await self._last_versions(streams))
             try:
