@@ -34,19 +34,21 @@ def change_the_levels(year: Year, *, up: bool) -> None:
 
 
 def _levels_that_move(year: Year, *, up: bool) -> list[Level]:
-    """Up: who has most stands at the threshold of the highest level, to the point. Down: one point short of it.
+    """Whatever the dice said, somebody is moved by two levels, and somebody is left alone.
 
-    The same for the level below and who comes second, and the one below that and a third of the members. No level gets
-    harder on the way up, nor easier on the way down.
+    Up: who has most reaches the highest level, to the point; a third of the members reach the one below, most of them
+    from the first; who has least stays. Down: who has most, and so had reached the highest, is short of the two highest by
+    one point and by two. No level gets harder on the way up, nor easier on the way down.
     """
     have = sorted({person.lifetime for person in year.book.people.values() if person.lifetime})
     assert len(have) >= 4, "the year was too quiet"
     begin, *above = year.book.levels
-    wanted = (have[len(have) // 3], have[-2], have[-1])
+    third, most = max(2, len(have) // 3), have[-1]
+    wanted = (have[1], have[third], most) if up else (have[third] + 1, most + 1, most + 2)
     return [
         begin,
         *(
-            (name, tier, min(least, points) if up else max(least, points + 1))
+            (name, tier, min(least, points) if up else max(least, points))
             for (name, tier, least), points in zip(above, wanted, strict=True)
         ),
     ]
