@@ -79,4 +79,4 @@ async def _fold(connection: Connection, stream: str, version: int) -> tuple[msgs
 
 
 def _json(category: codec.Category, state: Any) -> msgspec.Raw:
-    return msgspec.Raw(codec.encode(category.copy(state)))
+    return msgspec.Raw(category.encode_state(state))

@@ -29,17 +29,30 @@ _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 _int: Final = Struct(">i").pack
 _ints2: Final = Struct(">2i").pack
-_ints4: Final = Struct(">4i").pack
-_ints5: Final = Struct(">5i").pack
-_ints6: Final = Struct(">6i").pack
 _ints7: Final = Struct(">7i").pack
-_ints10: Final = Struct(">10i").pack
 _array_head: Final = Struct(">iiiIii").pack
 _no_array: Final = Struct(">iiiI").pack
 _bigint: Final = Struct(">iq").pack
-_typed_bigint: Final = Struct(">2iq").pack
-_bigint_then: Final = Struct(">2iq2i").pack
 _read_int: Final = Struct(">i").unpack_from
+
+Packer = Callable[..., bytes]
+
+
+class _Packers(dict[Any, Packer]):
+    """What packs some fields of a row, by the lengths of the texts among them: in one go, and found in no time.
+
+    What is of any length (metadata, data, answers) is not among them: of names and keys there are few lengths.
+    """
+
+    def __init__(self, fields: str) -> None:
+        """`fields` is a format in which `{}` stands for each of the lengths."""
+        super().__init__()
+        self._fields = fields
+
+    def __missing__(self, lengths: tuple[int, ...] | int) -> Packer:
+        there = (lengths,) if isinstance(lengths, int) else lengths
+        packer = self[lengths] = Struct(self._fields.format(*there)).pack
+        return packer
 
 
 class _Heads(dict[int, bytes]):
@@ -59,6 +72,15 @@ class _Heads(dict[int, bytes]):
 _USUAL_BYTES: Final = 4096
 _TEXT_OF: Final = _Heads(_TEXT)
 _BYTEA_OF: Final = _Heads(_BYTEA)
+
+# A row is its length and how many fields it has; a field its type, its length and its bytes.
+_READ: Final = _Packers(">2i 2i{}s 3i 3i")
+_COMMAND: Final = _Packers(">2i 3i 2i{}s 2i{}s 2iq 2i{}s 2i")
+"""Up to the answer."""
+_COMMAND_END: Final = Struct(">3i 3i").pack
+_CLAIM: Final = _Packers(">2i 3i 3i 2i{}s 2i{}s 2iq")
+_EVENT: Final = _Packers(">2i 3i 2i{}s 3i 2i{}s 2i")
+"""Up to the metadata."""
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +120,7 @@ _EXECUTE_AND_SYNC: Final = message(b"E", b"\0", _int(0)) + SYNC
 def bound(batch: AppendBatch, oids: tuple[int, ...]) -> bytes:
     """The messages that run the append with this batch: Bind, Execute, Sync. `oids` are what `OIDS` gives.
 
-    An array is its head and its rows; a row is its length, how many fields it has, and of each field type, length, bytes.
+    An array is its head and its rows.
     """
     reads: list[bytes] = []
     commands: list[bytes] = []
@@ -108,56 +130,61 @@ def bound(batch: AppendBatch, oids: tuple[int, ...]) -> bytes:
     events_so_far = claim_count = directory_count = 0
     for read in batch.reads:
         stream = read.stream.encode()
-        reads += (
-            _ints4(28 + 8 + len(stream), 3, _TEXT, len(stream)), stream,
-            _ints6(_INTEGER, 4, read.version, _INTEGER, 4, read.unit),
-        )  # fmt: skip
+        in_stream = len(stream)
+        row = _READ[in_stream](
+            36 + in_stream, 3, _TEXT, in_stream, stream, _INTEGER, 4, read.version, _INTEGER, 4, read.unit
+        )
+        reads.append(row)
     for number, command in enumerate(batch.commands, 1):
         unit = command.unit
-        caller, key, fingerprint, answer = (
-            command.caller.encode(),
-            command.key.encode(),
-            command.fingerprint,
-            command.answer,
-        )
+        caller, key, fingerprint = command.caller.encode(), command.key.encode(), command.fingerprint
+        answer = command.answer
         own = command.events
         events_so_far += len(own)
-        length = len(caller) + len(key) + len(fingerprint)
+        in_caller, in_key, in_fingerprint = len(caller), len(key), len(fingerprint)
+        length = 88 + in_caller + in_key + in_fingerprint
         if answer is None:
-            answer, answer_length = b"", _NULL
+            answer, in_answer = b"", _NULL
         else:
-            answer_length = len(answer)
-            length += answer_length
+            in_answer = len(answer)
+            length += in_answer
         commands += (
-            _ints7(88 + length, 8, _INTEGER, 4, unit, _TEXT, len(caller)), caller,
-            _TEXT_OF[len(key)], key,
-            _bigint_then(_BIGINT, 8, command.digest, _BYTEA, len(fingerprint)), fingerprint,
-            _BYTEA_OF[answer_length], answer,
-            _ints6(_INTEGER, 4, len(own), _INTEGER, 4, events_so_far),
+            _COMMAND[in_caller, in_key, in_fingerprint](
+                length, 8, _INTEGER, 4, unit, _TEXT, in_caller, caller, _TEXT, in_key, key,
+                _BIGINT, 8, command.digest, _BYTEA, in_fingerprint, fingerprint, _BYTEA, in_answer,
+            ),
+            answer,
+            _COMMAND_END(_INTEGER, 4, len(own), _INTEGER, 4, events_so_far),
         )  # fmt: skip
         for event in own:
             stream, kind = event.stream.encode(), event.type.encode()
             metadata, data, hashed = event.metadata, event.data, event.hash
+            in_stream, in_kind, in_metadata, in_data = len(stream), len(kind), len(metadata), len(data)
             events += (
-                _ints7(68 + len(stream) + len(kind) + len(metadata) + len(data) + len(hashed),
-                       7, _INTEGER, 4, unit, _TEXT, len(stream)), stream,
-                _ints5(_INTEGER, 4, event.version, _TEXT, len(kind)), kind,
-                _BYTEA_OF[len(metadata)], metadata,
-                _BYTEA_OF[len(data)], data,
-                _BYTEA_OF[len(hashed)], hashed,
+                _EVENT[in_stream, in_kind](
+                    68 + in_stream + in_kind + in_metadata + in_data + len(hashed), 7, _INTEGER, 4, unit,
+                    _TEXT, in_stream, stream, _INTEGER, 4, event.version, _TEXT, in_kind, kind, _BYTEA, in_metadata,
+                ),
+                metadata,
+                _BYTEA_OF[in_data],
+                data,
+                _BYTEA_OF[len(hashed)],
+                hashed,
             )  # fmt: skip
         for claim in command.claims:
             scope, value = claim.scope.encode(), claim.value.encode()
+            in_scope, in_value = len(scope), len(value)
             claim_count += 1
-            claims += (
-                _ints10(60 + len(scope) + len(value), 5, _INTEGER, 4, number, _INTEGER, 4, unit, _TEXT, len(scope)), scope,
-                _TEXT_OF[len(value)], value,
-                _typed_bigint(_BIGINT, 8, claim.digest),
+            claims.append(
+                _CLAIM[in_scope, in_value](
+                    60 + in_scope + in_value, 5, _INTEGER, 4, number, _INTEGER, 4, unit,
+                    _TEXT, in_scope, scope, _TEXT, in_value, value, _BIGINT, 8, claim.digest,
+                )
             )  # fmt: skip
-        if (row := command.directory) is not None:
+        if (entry := command.directory) is not None:
             directory_count += 1
-            user_id, name = row.user_id.encode(), row.name.encode()
-            avatar = None if row.avatar is None else row.avatar.encode()
+            user_id, name = entry.user_id.encode(), entry.name.encode()
+            avatar = None if entry.avatar is None else entry.avatar.encode()
             directory += (
                 _ints7(40 + len(user_id) + len(name) + len(avatar or b""), 4, _INTEGER, 4, unit, _TEXT, len(user_id)), user_id,
                 _TEXT_OF[len(name)], name,

@@ -11,6 +11,7 @@ import msgspec
 
 from ledger import ids
 from ledger.domain import (
+    account,
     dead_letters,
     dispute_events,
     disputes,
@@ -24,6 +25,7 @@ from ledger.domain import (
     referrals,
     suspense,
 )
+from ledger.domain.account_at_rest import pack_account, unpack_account
 from ledger.errors import CorruptionError
 
 TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -90,6 +92,17 @@ def decode(tag: str, data: bytes) -> Any:
         raise CorruptionError(msg) from error
 
 
+class Packing(msgspec.Struct, frozen=True):
+    """How a state is put away as bytes in memory, under a number of its own.
+
+    `pack` says None where that is not worth it; `unpack` is given the bytes and where in them it begins.
+    """
+
+    number: int
+    pack: Callable[[Any], bytes | None]
+    unpack: Callable[[bytes, int], Any]
+
+
 class Category(msgspec.Struct, frozen=True):
     """How a kind of stream is folded, copied before evolving, and kept in snapshots (`schema` names the shape)."""
 
@@ -98,6 +111,8 @@ class Category(msgspec.Struct, frozen=True):
     copy: Callable[[Any], Any]
     schema: int
     decode_state: Callable[[bytes], Any]
+    encode_state: Callable[[Any], bytes] = encode
+    packing: Packing | None = None
 
 
 def _unchanged(state: Any) -> Any:
@@ -110,7 +125,9 @@ CATEGORIES: Final[Mapping[str, Category]] = {
         points.evolve,
         points.copy_account,
         2,
-        msgspec.json.Decoder(points.PointsAccount).decode,
+        account.decode_account,
+        account.encode_account,
+        Packing(0, pack_account, unpack_account),
     ),
     ids.PROGRAMME_STREAM: Category(
         lambda: programme.DEFAULT_PROGRAMME,
@@ -169,6 +186,11 @@ CATEGORIES: Final[Mapping[str, Category]] = {
         msgspec.json.Decoder(exports.Export).decode,
     ),
 }
+
+PACKED: Final = [
+    (category, category.packing.unpack) for category in CATEGORIES.values() if category.packing is not None
+]
+"""Category and `unpack`, by the number of the packing."""
 
 
 def category_of(stream: str) -> Category:

@@ -15,7 +15,7 @@ import structlog
 from ledger.audit.chain import GENESIS
 from ledger.errors import CorruptionError
 from ledger.store.cache import Entry
-from ledger.store.codec import CATEGORIES, category_of, decode, encode
+from ledger.store.codec import CATEGORIES, category_of, decode
 
 CHECKPOINT: Final = "SELECT position FROM ledger.snapshot_checkpoint WHERE shard = 0"
 MOVE_CHECKPOINT: Final = "UPDATE ledger.snapshot_checkpoint SET position = $1 WHERE shard = 0 AND position < $1"
@@ -124,7 +124,7 @@ class SnapshotFollower:
             position = rows[-1]["position"]
         if entry.version == begun_at:
             return
-        state = encode(entry.state)
+        state = category.encode_state(entry.state)
         await self._pool.execute(KEEP, stream, entry.version, position, category.schema, state, entry.hash)
         self.kept += 1
 

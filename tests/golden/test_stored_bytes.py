@@ -50,7 +50,7 @@ def test_metadata_is_read_and_written_as_it_always_was(name):
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_a_snapshot_is_read_and_written_as_its_schema_says(category):
     name = f"state.{category}.{CATEGORIES[category].schema}"
-    assert encode(STATES[name]) == _stored(name)
+    assert CATEGORIES[category].encode_state(STATES[name]) == _stored(name)
     assert CATEGORIES[category].decode_state(_stored(name)) == STATES[name]
 
 

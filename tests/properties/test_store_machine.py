@@ -229,7 +229,7 @@ class StoreMachine(RuleBasedStateMachine):
         log = self.store._log.events
         at_least = {event.stream: event.version for event in log[:known]}
         hashes = {(event.stream, event.version): event.hash for event in log}
-        for stream, entry in {**cache._old, **cache._young}.items():
+        for stream, entry in cache.entries():
             assert entry.version >= at_least.get(stream, 0), f"{stream} lacks what happened up to {known}"
             assert entry.hash == hashes.get((stream, entry.version), GENESIS), f"{stream} is not as the log has it"
 

@@ -80,7 +80,7 @@ class World:
             self.log.append((stream, stored))
         if events:
             self._states[stream] = state
-            assert category.decode_state(encode(state)) == state, "a snapshot gives it back"
+            assert category.decode_state(category.encode_state(state)) == state, "a snapshot gives it back"
 
     # in fewer words
 
