@@ -15,14 +15,17 @@ from ledger.store.codec import PACKED, Category
 class Entry:
     """A stream as of its last event: version (0: absent), that event's hash, the folded state, and how it is folded."""
 
-    __slots__ = ("category", "hash", "state", "version")
+    __slots__ = ("category", "hash", "is_shared", "state", "version")
 
-    def __init__(self, version: int, last_hash: bytes, state: Any, category: Category) -> None:
-        """Nothing is copied."""
+    def __init__(
+        self, version: int, last_hash: bytes, state: Any, category: Category, *, is_shared: bool = True
+    ) -> None:
+        """Nothing is copied. `is_shared` False: nobody else refers to it, so that it may be changed in place."""
         self.version = version
         self.hash = last_hash
         self.state = state
         self.category = category
+        self.is_shared = is_shared
 
 
 _HEAD: Final = Struct(">BI32s")
@@ -45,7 +48,7 @@ def _awake(kept: Entry | bytes) -> Entry:
         return kept  # type: ignore[return-value]  # narrowed by `type`, the cheap way
     number, version, last_hash = _unpack_from(kept)
     category, unpack = PACKED[number]
-    return Entry(version, last_hash, unpack(kept, _HEAD_BYTES), category)
+    return Entry(version, last_hash, unpack(kept, _HEAD_BYTES), category, is_shared=False)
 
 
 class StreamCache:
@@ -62,7 +65,7 @@ class StreamCache:
         return len(self._young) + len(self._old)
 
     def get(self, stream: str) -> Entry | None:
-        """The entry, made young again; None if it is not here. Not to be changed: it may be the one that is kept."""
+        """The entry, made young again; None if it is not here. Where it is shared, it is the one that is kept."""
         kept = self._young.get(stream)
         if kept is None:
             kept = self._old.pop(stream, None) if self._old else None

@@ -226,10 +226,14 @@ class Flush:
         for stream, event, tag, data in lines:
             entry = dict.get(self.written, stream)  # of this layer alone, not of one below it
             if entry is None:
-                # The overlay's own entry: copied once a flush, not once an event.
-                base = self.written.get(stream) or self._base[stream]
-                category = base.category
-                entry = self.written[stream] = Entry(base.version, base.hash, category.copy(base.state), category)
+                # The overlay's own entry: copied once a flush, not once an event, and only if it is anybody else's too.
+                # What a group writes may be taken back, so its own entries are copies.
+                entry = self.written.get(stream) or self._base[stream]
+                if entry.is_shared or type(self.written) is Layer:
+                    category = entry.category
+                    entry = Entry(entry.version, entry.hash, category.copy(entry.state), category)
+                entry.is_shared = True  # what is decided on top of this flush reads it
+                self.written[stream] = entry
             entry.version = version = entry.version + 1
             entry.hash = hashed = event_hash(entry.hash, stream, version, tag, metadata, data)
             entry.state = entry.category.evolve(entry.state, event)
