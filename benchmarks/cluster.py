@@ -22,8 +22,7 @@ from workers.postgres_programs import binaries_for, recorded_owner
 DATA: Final = Path(__file__).parent / ".data"
 """Beside the code and not in /tmp, which is memory on some machines: there fsync would cost nothing."""
 SEEDED: Final = "seeded"
-LOG_SEGMENTS: Final = 280
-"""Of 16 MB: what is written between two checkpoints under load, half of `max_wal_size`."""
+_SEGMENT_BYTES: Final = 16 * 2**20
 _SETTINGS: Final = {"max_connections": "400"}
 
 
@@ -72,14 +71,20 @@ class Cluster:
         await self._maintain("CHECKPOINT")
 
     async def age_log(self) -> None:
-        """Leave as many used segments of the write-ahead log behind as a server has that has run for an hour.
+        """Leave as many used segments of the write-ahead log behind as a server has that was under load for a while.
 
-        Whoever fills a segment on a new server makes the next one, 16 MB of zeros, and all commits wait for it.
+        That is `max_wal_size`: half of it is written between two checkpoints, nearly as much while the second one takes its
+        time, and only then are the segments before the first one free. Whoever fills a segment on a new server makes the
+        next one, 16 MB of zeros, and all commits wait for it. A slot holds them, or a checkpoint that comes between would
+        hand out the same ones again.
         """
         connection = await asyncpg.connect(self.urls.database_url)
         try:
-            for _ in range(LOG_SEGMENTS):
+            most = await connection.fetchval("SELECT pg_size_bytes(current_setting('max_wal_size'))")
+            await connection.execute("SELECT pg_create_physical_replication_slot('ageing', true)")
+            for _ in range(most // _SEGMENT_BYTES):
                 await connection.execute("SELECT pg_logical_emit_message(false, 'bench', 'x'), pg_switch_wal()")
+            await connection.execute("SELECT pg_drop_replication_slot('ageing')")
             await connection.execute("CHECKPOINT")
         finally:
             await connection.close()
