@@ -9,23 +9,22 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
 
+import msgspec
+
 from ledger.store.codec import PACKED, Category
 
 
-class Entry:
-    """A stream as of its last event: version (0: absent), that event's hash, the folded state, and how it is folded."""
+class Entry(msgspec.Struct, gc=False):
+    """A stream as of its last event: version (0: absent), that event's hash, the folded state, and how it is folded.
 
-    __slots__ = ("category", "hash", "is_shared", "state", "version")
+    `is_shared` False: nobody else refers to it, so that it may be changed in place.
+    """
 
-    def __init__(
-        self, version: int, last_hash: bytes, state: Any, category: Category, *, is_shared: bool = True
-    ) -> None:
-        """Nothing is copied. `is_shared` False: nobody else refers to it, so that it may be changed in place."""
-        self.version = version
-        self.hash = last_hash
-        self.state = state
-        self.category = category
-        self.is_shared = is_shared
+    version: int
+    hash: bytes
+    state: Any
+    category: Category
+    is_shared: bool = True
 
 
 _HEAD: Final = Struct(">BI32s")
@@ -48,7 +47,7 @@ def _awake(kept: Entry | bytes) -> Entry:
         return kept  # type: ignore[return-value]  # narrowed by `type`, the cheap way
     number, version, last_hash = _unpack_from(kept)
     category, unpack = PACKED[number]
-    return Entry(version, last_hash, unpack(kept, _HEAD_BYTES), category, is_shared=False)
+    return Entry(version, last_hash, unpack(kept, _HEAD_BYTES), category, False)
 
 
 class StreamCache:

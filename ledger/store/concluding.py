@@ -168,5 +168,8 @@ class Concluding(Intake):
         Whoever is told runs at once, and the commands that come of it took longer than the append to set going.
         """
         outcomes, self._outcomes = self._outcomes, []
+        in_flight = self._in_flight
         for work, outcome in outcomes:
-            self._settle(work, outcome)
+            if in_flight.get(work.identity) is work:
+                del in_flight[work.identity]
+            work.settle(outcome)

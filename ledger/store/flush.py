@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from random import getrandbits
 from typing import Any
 
+import msgspec
+
 from ledger.audit.chain import event_hash
 from ledger.decision import Answer, Decision
 from ledger.errors import LedgerError
@@ -28,20 +30,19 @@ class Cold(Exception):
         self.stream = stream
 
 
-class Decided:
-    """What became of one work in this flush: a decision with its events, or a refusal."""
+class Decided(msgspec.Struct):
+    """What became of one work in this flush: a decision with its events, or a refusal.
 
-    __slots__ = ("answer", "claims", "decision", "error", "events", "reads", "work")
+    `reads` are the streams its outcome depends on.
+    """
 
-    def __init__(self, work: Work, reads: Sequence[str]) -> None:
-        """`reads` are the streams its outcome depends on."""
-        self.work = work
-        self.reads = reads
-        self.error: BaseException | None = None
-        self.decision: Decision | None = None
-        self.events: Sequence[NewEvent] = ()
-        self.claims: Sequence[Claim] = ()
-        self.answer: bytes | None = None
+    work: Work
+    reads: Sequence[str]
+    decision: Decision | None = None
+    claims: Sequence[Claim] = ()
+    answer: bytes | None = None
+    events: Sequence[NewEvent] = ()
+    error: BaseException | None = None
 
 
 class Flush:
@@ -135,15 +136,9 @@ class Flush:
         except Cold:
             raise
         except Exception as error:  # a refusal or a bug: either is this command's outcome, not the flush's
-            decided = Decided(work, self._reads)
-            decided.error = error
-            self.decided.append(decided)
-            return decided
-        decided = Decided(work, self._reads)
-        decided.decision = decision
-        decided.claims = claims
-        decided.answer = answer
-        decided.events = self._write(lines, work.metadata)
+            decided = Decided(work, self._reads, error=error)
+        else:
+            decided = Decided(work, self._reads, decision, claims, answer, self._write(lines, work.metadata))
         self.decided.append(decided)
         return decided
 
@@ -164,8 +159,7 @@ class Flush:
         return None
 
     def _known(self, work: Work, meaning: Answer | LedgerError) -> Decided:
-        decided = Decided(work, ())
-        decided.error = meaning if isinstance(meaning, LedgerError) else None
+        decided = Decided(work, (), error=meaning if isinstance(meaning, LedgerError) else None)
         self.decided.append(decided)
         return decided
 
@@ -198,27 +192,26 @@ class Flush:
         if group is not None and isinstance(error, LedgerError):
             group.refusal = (index, error)
         for work in works:
-            decided = Decided(work, reads)
-            decided.error = error
-            self.decided.append(decided)
+            self.decided.append(Decided(work, reads, error=error))
 
     def _claims(self, work: Work, decision: Decision) -> Sequence[Claim]:
         if not decision.claims:
             return ()
-        claims, facts = [], []
+        claims = []
+        claimed = self._claimed
         for claim in decision.claims:
             fact = (claim.scope, claim.value)
             if work.taken is not None and fact in work.taken:
                 raise claim.refusal()
-            first = self._claimed.get(fact)
+            first = claimed.get(fact)
             if first is not None:
                 # Refused only if the first one really gets it: the two share a unit.
                 self._claim_links.append((first, len(self.decided)))
                 raise claim.refusal()
             claims.append(Claim(claim.scope, claim.value, digest_of(claim.scope, claim.value)))
-            facts.append(fact)
-        for fact in facts:
-            self._claimed[fact] = len(self.decided)
+        index = len(self.decided)
+        for made in claims:
+            claimed[made.scope, made.value] = index
         return claims
 
     def _write(self, lines: Sequence[Line], metadata: bytes) -> Sequence[NewEvent]:

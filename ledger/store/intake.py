@@ -151,9 +151,8 @@ class Intake:
         self._waiting = 0
 
     def _settle(self, work: Work, outcome: Answer | BaseException) -> None:
-        first = self._in_flight.pop(work.identity, None)
-        if first is not work and first is not None:
-            self._in_flight[work.identity] = first
+        if self._in_flight.get(work.identity) is work:
+            del self._in_flight[work.identity]
         work.settle(outcome)
 
 

@@ -3,6 +3,8 @@
 Pure. Read next: `committer.py`.
 """
 
+from datetime import datetime
+
 from ledger.decision import Answer
 from ledger.errors import IdempotencyKeyReused, LedgerError
 from ledger.store.flush import Decided, Flush
@@ -26,15 +28,15 @@ def meaning(work: Work, found: Kept, *, replayed: bool) -> Answer | LedgerError:
     return replayed_answer(found, replayed=replayed)
 
 
-def answer_of(decided: Decided, first: int, last: int, outcome: Appended) -> Answer | BaseException:
+def answer_of(decided: Decided, first: int, last: int, recorded_at: datetime) -> Answer | BaseException:
     """The outcome of a command of a good unit, whose events got the positions from `first` to `last`."""
+    decision = decided.decision
+    if decision is not None:
+        return Answer(decision.status, stamped(decision.data, first, recorded_at), last, False)
     if decided.error is not None:
         return decided.error
-    if decided.decision is None:
-        assert decided.work.known is not None, "a work without a decision is one whose key was known"
-        return decided.work.known
-    decision = decided.decision
-    return Answer(decision.status, stamped(decision.data, first, outcome.recorded_at), last, replayed=False)
+    assert decided.work.known is not None, "a work without a decision is one whose key was known"
+    return decided.work.known
 
 
 def outcomes_of(
@@ -57,7 +59,7 @@ def outcomes_of(
         if not bad or flush.unit_of(index) not in bad:
             first = position + 1
             position += len(decided.events)
-            told.append((work, answer_of(decided, first, position, outcome)))
+            told.append((work, answer_of(decided, first, position, outcome.recorded_at)))
             continue
         if (found := kept.get(index)) is not None:
             work.known = meaning(work, found, replayed=resent_after is None or found.first_position <= resent_after)

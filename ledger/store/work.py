@@ -109,7 +109,11 @@ class Work:
 
     def settle(self, outcome: Answer | BaseException) -> None:
         """Give the outcome to all who wait and still listen: a client that hung up must not stop the flusher."""
-        _tell(self.future, outcome)
+        future = self.future
+        if type(outcome) is Answer and future is not None and not future.done():
+            future.set_result(outcome)
+        else:
+            _tell(future, outcome)
         if self.followers is not None:
             for follower in self.followers:
                 _tell(follower, outcome)
@@ -175,7 +179,7 @@ def stored_answer(status: int, data: Any) -> bytes:
 
 def stamped(data: Any, first_position: int, recorded_at: Any) -> Any:
     """The answer's data with the position and time the store gave (in place)."""
-    transaction = getattr(data, "transaction", None)
+    transaction = data.transaction if type(data) is TransactionAnswer else getattr(data, "transaction", None)
     if type(transaction) is Transaction:  # isinstance on a Struct goes through a Python ABC
         transaction.stamp(first_position, recorded_at)
     return data

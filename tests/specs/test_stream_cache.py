@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from ledger.domain import lots, points
 from ledger.domain.points import PointsAccount
@@ -33,8 +34,8 @@ def cached(state: PointsAccount) -> Cached:
     return Cached(cache, entry)
 
 
-def account(lot_count: int = 2, **more: object) -> PointsAccount:
-    state = PointsAccount(version=lot_count + 1, balance=5 * lot_count, lifetime=5 * lot_count, **more)  # type: ignore[arg-type]
+def account(lot_count: int = 2, **more: Any) -> PointsAccount:
+    state = PointsAccount(version=lot_count + 1, balance=5 * lot_count, lifetime=5 * lot_count, **more)
     for number in range(lot_count):
         lots.add_lot(state.chunks, 2 + number, 5, 5, NOON if number % 2 else None)
     return state
@@ -65,8 +66,8 @@ def test_what_is_done_to_it_outside_does_not_change_what_is_cached():
 
 
 def test_what_is_not_worth_packing_is_kept_as_it_is_and_shared():
-    many, wrong = account(lots.CHUNK_LOTS + 1), account(balance_wrong := 1)
-    wrong.balance = -balance_wrong  # no rule lets it, but a log that is wrong must be looked at too
+    many, wrong = account(lots.CHUNK_LOTS + 1), account()
+    wrong.balance = -1  # no rule lets it, but a log that is wrong must be looked at too
     for state in (many, wrong):
         there = cached(state)
         assert there.again is there.entry
