@@ -1,6 +1,7 @@
 """Requests that come whole are served without uvicorn's cycle; nobody can tell, whatever clients and connections do."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 from api.observability import REQUEST_SECONDS, REQUESTS
+from api.whole_requests import WholeRequestsProtocol
 from ledger.settings import Settings
 from tests.api.conftest import running
 from tests.api.raw_client import connected, head_and_body
@@ -90,6 +92,27 @@ async def test_whole_requests_go_past_uvicorn_and_requests_in_pieces_do_not(
         assert by_uvicorn == []
         assert (await client.asked(*shop.earn(user, api.name("key")))).status == 201
         assert by_uvicorn == [EARN]
+
+
+async def test_a_connection_that_ends_is_freed_without_the_collector(api: Any, shop: Shop, api_database: str) -> None:
+    user = await api.member()
+
+    def left() -> int:
+        return sum(type(thing) is WholeRequestsProtocol for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = left()
+        for served in (shop.whole, lambda *names: b"".join(shop.earn(*names, Connection="close"))):
+            async with connected(api) as client:
+                assert (await client.asked(served(user, api.name("key")))).status == 201
+        async with nothing_appended(api_database), connected(api) as client:
+            await client.send(shop.whole(user, api.name("key")))
+            assert left() > before, "one is there now, with a request under way"
+        await until(lambda: left() <= before)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -79,18 +80,41 @@ def test_a_system_is_asked_only_if_it_gives_them(asked_of_the_kernel, tmp_path, 
     assert [advice[1:] for advice in asked_of_the_kernel] == [(2**22, 25)] * times
 
 
-async def test_asking_goes_on_until_the_block_ends(monkeypatch):
-    asked = []
-    loop, third = asyncio.get_running_loop(), asyncio.Event()
+@pytest.fixture
+def asked_as_memory_grows(monkeypatch):
+    """Looks at the memory in turn as given (the last one for ever), and how much there was each time it was asked for pages."""
 
-    def ask():
-        asked.append(1)
-        if len(asked) == 3:
-            loop.call_soon_threadsafe(third.set)
+    async def run(*resident: int) -> list[int]:
+        loop, seen, asked, done = asyncio.get_running_loop(), [], [], asyncio.Event()
 
-    monkeypatch.setattr("ledger.huge_pages.ask_for_huge_pages", ask)
-    async with huge_pages(every_seconds=0.001):
-        await third.wait()
-    count = len(asked)
-    await asyncio.sleep(0.01)
-    assert len(asked) == count
+        def look() -> int:
+            now = resident[min(len(seen), len(resident) - 1)]
+            if threading.current_thread() is threading.main_thread():
+                seen.append(now)
+                if len(seen) > len(resident) + 3:
+                    loop.call_soon_threadsafe(done.set)
+            return seen[-1]
+
+        monkeypatch.setattr("ledger.huge_pages._resident_pages", look)
+        monkeypatch.setattr("ledger.huge_pages.ask_for_huge_pages", lambda: asked.append(seen[-1]))
+        async with huge_pages(every_seconds=0.001):
+            await done.wait()
+        count = len(asked)
+        await asyncio.sleep(0.01)
+        assert len(asked) == count, "after the block nobody asks"
+        return asked
+
+    return run
+
+
+async def test_it_is_asked_again_only_when_the_memory_has_grown_by_a_tenth(asked_as_memory_grows, monkeypatch):
+    # Looked at twice around each asking: before, and after it.
+    assert await asked_as_memory_grows(100, 100, 109, 105, 110, 110, 120, 121, 121) == [100, 110, 121]
+
+
+async def test_memory_that_has_shrunk_grows_from_there(asked_as_memory_grows):
+    assert await asked_as_memory_grows(100, 100, 60, 65, 66, 66) == [100, 66]
+
+
+async def test_where_the_system_does_not_say_it_is_asked_each_time(asked_as_memory_grows):
+    assert len(await asked_as_memory_grows(0)) >= 2
