@@ -81,7 +81,7 @@ class Cluster:
         connection = await asyncpg.connect(self.urls.database_url)
         try:
             most = await connection.fetchval("SELECT pg_size_bytes(current_setting('max_wal_size'))")
-            await connection.execute("SELECT pg_create_physical_replication_slot('ageing', true)")
+            await connection.execute("SELECT pg_create_physical_replication_slot('ageing', true, true)")
             for _ in range(most // _SEGMENT_BYTES):
                 await connection.execute("SELECT pg_logical_emit_message(false, 'bench', 'x'), pg_switch_wal()")
             await connection.execute("SELECT pg_drop_replication_slot('ageing')")

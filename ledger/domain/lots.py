@@ -10,8 +10,8 @@ Read next: `points.py`, whose state this is.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import chain
-from struct import Struct
+from itertools import chain, islice
+from struct import Struct, error
 from typing import Final
 
 import msgspec
@@ -64,13 +64,14 @@ Chunks = list[bytes]
 LOT_BYTES: Final = 32
 _ORDER_BYTES: Final = 16
 """A lot begins with what it is ordered by, so that the bytes of lots are ordered as the lots are."""
-_RECORD: Final = Struct(">4I2Q")
+_RECORD: Final = Struct(">4I2q")
 _pack: Final = _RECORD.pack
 _unpack: Final = _RECORD.iter_unpack
 _unpack_from: Final = _RECORD.unpack_from
 _pack_moment: Final = Struct(">3I").pack
 _MOMENT_BYTES: Final = 12
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_END: Final = datetime.max.replace(tzinfo=UTC)
 _SPARE_DAY: Final = 1
 """The first day of the year 1, in a zone ahead of UTC, begins before the beginning."""
 _NO_DEADLINE: Final = 2**32 - 1
@@ -79,16 +80,26 @@ Record = tuple[int, int, int, int, int, int]
 
 
 def _record(lot_id: int, points: int, remaining: int, expires_at: datetime | None) -> bytes:
-    if expires_at is None:
-        return _pack(_NO_DEADLINE, 0, 0, lot_id, points, remaining)
-    since = expires_at - _BEGINNING
-    return _pack(since.days + _SPARE_DAY, since.seconds, since.microseconds, lot_id, points, remaining)
+    try:
+        if expires_at is None:
+            return _pack(_NO_DEADLINE, 0, 0, lot_id, points, remaining)
+        since = expires_at - _BEGINNING
+        return _pack(since.days + _SPARE_DAY, since.seconds, since.microseconds, lot_id, points, remaining)
+    except (error, TypeError) as wrong:  # no rule lets a lot be so, but what was written past the rules may
+        msg = f"lot {lot_id} cannot be: {remaining} of {points} points until {expires_at}"
+        raise CorruptionError(msg) from wrong
 
 
 def _lot(record: Record) -> Lot:
     days, seconds, microseconds, lot_id, points, remaining = record
-    deadline = None if days == _NO_DEADLINE else _BEGINNING + timedelta(days - _SPARE_DAY, seconds, microseconds)
-    return Lot(lot_id, points, remaining, deadline)
+    return Lot(lot_id, points, remaining, None if days == _NO_DEADLINE else _deadline(days, seconds, microseconds))
+
+
+def _deadline(days: int, seconds: int, microseconds: int) -> datetime:
+    try:
+        return _BEGINNING + timedelta(days - _SPARE_DAY, seconds, microseconds)
+    except OverflowError:  # of another zone, and in ours before the first day there is or behind the last
+        return _BEGINNING if days <= _SPARE_DAY else _END
 
 
 def _order(lot_id: int, expires_at: datetime | None) -> bytes:
@@ -135,10 +146,7 @@ def _records(chunks: Chunks) -> Iterator[Record]:
 def allocate(chunks: Chunks, overdue: int, amount: int) -> tuple[Allocation, ...]:
     """Which lots pay: earliest deadline first, the first `overdue` ones skipped as they have just expired."""
     parts = []
-    records = _records(chunks)
-    for _ in range(overdue):
-        next(records)
-    for _, _, _, lot_id, _, remaining in records:
+    for _, _, _, lot_id, _, remaining in islice(_records(chunks), overdue, None):
         part = min(remaining, amount)
         parts.append(Allocation(lot_id, part))
         amount -= part
@@ -146,6 +154,25 @@ def allocate(chunks: Chunks, overdue: int, amount: int) -> tuple[Allocation, ...
             return tuple(parts)
     msg = f"the lots lack {amount} of the points the balance counts"
     raise CorruptionError(msg)
+
+
+def allocate_own_first(chunks: Chunks, own: int, amount: int) -> tuple[Allocation, ...]:
+    """Which lots pay: that one if it is alive, then as in any spend; less than `amount` if there is no more."""
+    parts: list[Allocation] = []
+    try:
+        at, place = _place_of(chunks, own)
+    except CorruptionError:
+        first: tuple[Record, ...] = ()
+    else:
+        first = (_unpack_from(chunks[at], place),)
+    others = (record for record in _records(chunks) if record[3] != own)
+    for _, _, _, lot_id, _, remaining in chain(first, others):
+        part = min(remaining, amount)
+        if not part:
+            break
+        parts.append(Allocation(lot_id, part))
+        amount -= part
+    return tuple(parts)
 
 
 def add_lot(chunks: Chunks, lot_id: int, points: int, remaining: int, expires_at: datetime | None) -> None:
@@ -263,7 +290,7 @@ _pack_id: Final = Struct(">I").pack
 
 def _place_of(chunks: Chunks, lot_id: int) -> tuple[int, int]:
     """Chunk and place of a lot: nearly always the very first; one allocated under another order is found too."""
-    wanted = _pack_id(lot_id)
+    wanted = _pack_id(lot_id) if 0 <= lot_id <= _NO_DEADLINE else b"no such id"
     for at, chunk in enumerate(chunks):
         if chunk[_ID] == wanted:
             return at, 0

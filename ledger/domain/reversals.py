@@ -4,14 +4,13 @@ In proportion to all refunds together, rounded down, so that many partial refund
 Pure. Standard library and msgspec only. Read next: `../use_cases/refunds.py`.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
 from ledger.domain.account import PointsAccount, copy_account, evolve, expiries
 from ledger.domain.account_events import Event, PointsClawedBack
-from ledger.domain.lots import Allocation, Lot, RestoredLot
+from ledger.domain.lots import RestoredLot, allocate_own_first
 from ledger.domain.payments import Payment
 from ledger.domain.purchases import Purchase
 from ledger.domain.redemptions import RestorePoints, decide_restore
@@ -101,19 +100,7 @@ def claw_back(
         asked,
         purchase_id,
         now,
-        own_lot_first(account.live_lots(), purchase.earned_lot, amount),
+        allocate_own_first(account.chunks, purchase.earned_lot, amount),
         account.balance - amount,
         purchase_id,
     )
-
-
-def own_lot_first(lots: Sequence[Lot], own: int, amount: int) -> tuple[Allocation, ...]:
-    """Which lots pay: that one, then as in any spend."""
-    parts: list[Allocation] = []
-    for lot in sorted(lots, key=lambda lot: lot.lot_id != own):
-        part = min(lot.remaining, amount)
-        if not part:
-            break
-        parts.append(Allocation(lot.lot_id, part))
-        amount -= part
-    return tuple(parts)

@@ -51,8 +51,13 @@ class _Packers(dict[Any, Packer]):
 
     def __missing__(self, lengths: tuple[int, ...] | int) -> Packer:
         there = (lengths,) if isinstance(lengths, int) else lengths
-        packer = self[lengths] = Struct(self._fields.format(*there)).pack
+        packer = Struct(self._fields.format(*there)).pack
+        if len(self) < _KEPT_AT_MOST:
+            self[lengths] = packer
         return packer
+
+
+_KEPT_AT_MOST: Final = 4096
 
 
 class _Heads(dict[int, bytes]):

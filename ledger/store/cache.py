@@ -32,12 +32,14 @@ _HEAD: Final = Struct(">BI32s")
 _pack: Final = _HEAD.pack
 _unpack_from: Final = _HEAD.unpack_from
 _HEAD_BYTES: Final = _HEAD.size
+_HASH_BYTES: Final = 32
 
 
 def _at_rest(entry: Entry) -> Entry | bytes:
     category = entry.category
     packing = category.packing
-    if packing is None or (packed := packing.pack(entry.state)) is None:
+    if packing is None or len(entry.hash) != _HASH_BYTES or (packed := packing.pack(entry.state)) is None:
+        entry.is_shared = True
         return entry
     return _pack(packing.number, entry.version, entry.hash) + packed
 
@@ -72,6 +74,10 @@ class StreamCache:
                 return None
             self._keep(stream, kept)
         return _awake(kept)
+
+    def has(self, stream: str) -> bool:
+        """Whether `get` would find it."""
+        return stream in self._young or stream in self._old
 
     def put(self, stream: str, entry: Entry) -> None:
         """Keep the entry in place of any other of that stream."""

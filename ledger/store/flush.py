@@ -56,7 +56,8 @@ class Flush:
         self._cache = cache
         self._below = below
         self._loaded: dict[str, Entry] = {}
-        # The first entry seen of each stream. Kept, as the cache may turn over in the middle of a decision.
+        # The first entry seen of each stream. Kept, as the cache may turn over in the middle of a decision. Of a stream that
+        # was written since it may be the entry that was written, with its version then.
         self._base: dict[str, Entry] = {}
         self._claimed: dict[tuple[str, str], int] = {}
         self._claim_links: list[tuple[int, int]] = []
@@ -99,7 +100,13 @@ class Flush:
         return entry
 
     def _has(self, stream: str) -> bool:
-        return stream in self.written or stream in self._base or self._find(stream) is not None
+        return (
+            stream in self.written
+            or stream in self._base
+            or stream in self._loaded
+            or (self._below is not None and stream in self._below)
+            or (self._cache is not None and self._cache.has(stream))
+        )
 
     def _find(self, stream: str) -> Entry | None:
         entry = self._loaded.get(stream)
@@ -136,6 +143,8 @@ class Flush:
         except Cold:
             raise
         except Exception as error:  # a refusal or a bug: either is this command's outcome, not the flush's
+            if isinstance(error, LedgerError):
+                error.__traceback__ = None  # it leads here, to this flush: a circle that only a collector would undo
             decided = Decided(work, self._reads, error=error)
         else:
             decided = Decided(work, self._reads, decision, claims, answer, self._write(lines, work.metadata))

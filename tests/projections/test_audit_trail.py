@@ -69,6 +69,12 @@ async def test_a_cursor_goes_through_the_log_event_by_event(history, models):
 async def test_an_event_shows_the_state_before_and_after_and_that_the_chain_holds(history, models):
     detail = msgspec.json.decode(msgspec.json.encode((await get_event(models, 5)).value))
     assert (detail["stateBefore"]["balance"], detail["stateAfter"]["balance"]) == (1500, 1300)
+    lot = {"lotId": 2, "points": 1500}
+    chunks = detail["stateBefore"]["chunks"], detail["stateAfter"]["chunks"]
+    assert [
+        [{**lot, "remaining": left, "expiresAt": chunk[0][0]["expiresAt"]}]
+        for chunk, left in zip(chunks, (1500, 1300), strict=True)
+    ] == [chunk[0] for chunk in chunks], "the lots are legible"
     assert detail["chainValid"] is True
     assert detail["previousHash"] == (await get_event(models, 4)).value.hash
     first = msgspec.json.decode(msgspec.json.encode((await get_event(models, 1)).value))

@@ -21,6 +21,13 @@ DEADLINES = (
     datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 )
 AHEAD_OF_UTC = timezone(timedelta(hours=14))
+BEHIND_UTC = timezone(timedelta(hours=-1))
+FIRST_DAY = datetime.min.replace(tzinfo=UTC)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
+
+
+def test_a_deadline_behind_the_last_instant_there_is_becomes_the_last():
+    assert all_of(chunks_with(Lot(2, 5, 5, datetime.max.replace(tzinfo=BEHIND_UTC))))[0].expires_at == LAST_MOMENT
 
 
 def chunks_with(*added: Lot) -> lots.Chunks:
@@ -47,6 +54,7 @@ def test_a_lot_comes_back_as_it_was(lot_id, points, deadline):
 def test_a_deadline_of_another_zone_is_the_same_instant(deadline):
     first = chunks_with(Lot(2, 5, 5, deadline), Lot(3, 5, 5, NOON + MOMENT))
     assert is_any_overdue(first, NOON)
+    assert all_of(first)[0].expires_at == max(deadline, FIRST_DAY)
     assert chunks_with(Lot(3, 5, 5, NOON + MOMENT), Lot(2, 5, 5, deadline)) == first
 
 
@@ -83,7 +91,37 @@ def test_a_lot_is_found_among_those_whose_ids_end_alike():
     assert chunks == []
 
 
-@pytest.mark.parametrize("part", [Allocation(7, 1), Allocation(2 + 2**8, 1), Allocation(2, 11)])
+@pytest.mark.parametrize(
+    "part", [Allocation(7, 1), Allocation(2 + 2**8, 1), Allocation(2, 11), Allocation(-1, 1), Allocation(2 + 2**32, 1)]
+)
 def test_what_is_not_there_cannot_be_taken(part):
     with pytest.raises(CorruptionError):
         lots.take_from_lots(chunks_with(Lot(2, 10, 10, None)), (part,))
+
+
+def test_numbers_that_no_rule_allows_are_carried_and_those_that_cannot_be_are_named():
+    wrong = Lot(2, -5, -5, None)
+    assert all_of(chunks_with(wrong)) == [wrong]
+    for points, deadline in ((2**64, None), (5, NOON.replace(tzinfo=None))):
+        with pytest.raises(CorruptionError, match="lot 2 cannot be"):
+            chunks_with(Lot(2, points, points, deadline))
+
+
+@pytest.mark.parametrize(
+    ("own", "amount", "wanted"),
+    [
+        (3, 4, [(3, 4)]),
+        (3, 5, [(3, 5)]),
+        (3, 8, [(3, 5), (2, 3)]),
+        (3, 15, [(3, 5), (2, 5), (4, 5)]),
+        (3, 99, [(3, 5), (2, 5), (4, 5)]),
+        (7, 6, [(2, 5), (3, 1)]),
+        (0, 0, []),
+    ],
+)
+@pytest.mark.parametrize("chunk_lots", [1, 2, 256])
+def test_a_lot_of_ones_own_pays_first_then_as_in_any_spend(monkeypatch, chunk_lots, own, amount, wanted):
+    monkeypatch.setattr(lots, "CHUNK_LOTS", chunk_lots)
+    chunks = chunks_with(*(Lot(number, 5, 5, NOON + number * MOMENT) for number in (2, 3, 4)))
+    assert lots.allocate_own_first(chunks, own, amount) == tuple(Allocation(*part) for part in wanted)
+    assert lots.allocate_own_first([], own, amount) == ()

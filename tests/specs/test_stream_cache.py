@@ -74,7 +74,16 @@ def test_what_is_not_worth_packing_is_kept_as_it_is_and_shared():
         assert there.again.is_shared
 
 
+def test_a_hash_that_is_none_is_not_cut_to_one():
+    cache = StreamCache(10)
+    cache.put("account-u", Entry(3, b"short", account(), category_of("account-u"), is_shared=False))
+    found = cache.get("account-u")
+    assert found is not None
+    assert (found.hash, found.is_shared) == (b"short", True)
+
+
 def test_every_packing_is_found_by_its_number():
+    assert PACKED
     for number, (category, unpack) in enumerate(PACKED):
         assert category.packing is not None
         assert (category.packing.number, category.packing.unpack) == (number, unpack)
@@ -91,5 +100,7 @@ def test_the_streams_used_last_stay():
     assert len(cache) == len([*cache.entries()]) <= 4 + 1
     cache.drop("a")
     assert cache.get("a") is None
+    assert not cache.has("a")
+    assert cache.has("e")
     cache.clear()
     assert len(cache) == 0
