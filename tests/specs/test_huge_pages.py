@@ -99,6 +99,7 @@ def asked_as_memory_grows(monkeypatch):
         monkeypatch.setattr("ledger.huge_pages.ask_for_huge_pages", lambda: asked.append(seen[-1]))
         async with huge_pages(every_seconds=0.001):
             await done.wait()
+        await asyncio.sleep(0.05)  # one may have been on its way
         count = len(asked)
         await asyncio.sleep(0.01)
         assert len(asked) == count, "after the block nobody asks"
