@@ -159,12 +159,8 @@ def allocate(chunks: Chunks, overdue: int, amount: int) -> tuple[Allocation, ...
 def allocate_own_first(chunks: Chunks, own: int, amount: int) -> tuple[Allocation, ...]:
     """Which lots pay: that one if it is alive, then as in any spend; less than `amount` if there is no more."""
     parts: list[Allocation] = []
-    try:
-        at, place = _place_of(chunks, own)
-    except CorruptionError:
-        first: tuple[Record, ...] = ()
-    else:
-        first = (_unpack_from(chunks[at], place),)
+    found = _find(chunks, own)
+    first = () if found is None else (_unpack_from(chunks[found[0]], found[1]),)
     others = (record for record in _records(chunks) if record[3] != own)
     for _, _, _, lot_id, _, remaining in chain(first, others):
         part = min(remaining, amount)
@@ -289,6 +285,14 @@ _pack_id: Final = Struct(">I").pack
 
 
 def _place_of(chunks: Chunks, lot_id: int) -> tuple[int, int]:
+    found = _find(chunks, lot_id)
+    if found is None:
+        msg = f"lot {lot_id} is not alive"
+        raise CorruptionError(msg)
+    return found
+
+
+def _find(chunks: Chunks, lot_id: int) -> tuple[int, int] | None:
     """Chunk and place of a lot: nearly always the very first; one allocated under another order is found too."""
     wanted = _pack_id(lot_id) if 0 <= lot_id <= _NO_DEADLINE else b"no such id"
     for at, chunk in enumerate(chunks):
@@ -301,5 +305,4 @@ def _place_of(chunks: Chunks, lot_id: int) -> tuple[int, int]:
             if chunk[place + _ID.start : place + _ID.stop] == wanted:
                 return at, place
             number = ends.find(wanted[-1], number + 1)
-    msg = f"lot {lot_id} is not alive"
-    raise CorruptionError(msg)
+    return None

@@ -110,6 +110,7 @@ class Work:
     def settle(self, outcome: Answer | BaseException) -> None:
         """Give the outcome to all who wait and still listen: a client that hung up must not stop the flusher."""
         future = self.future
+        # What happens nearly always, without one frame more.
         if type(outcome) is Answer and future is not None and not future.done():
             future.set_result(outcome)
         else:
