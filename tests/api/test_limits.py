@@ -109,6 +109,10 @@ async def test_without_redis_requests_go_on_and_are_counted(start: Any) -> None:
     )
 
 
+TRIES = 5
+"""A machine that stops for a while in a window of one second shows nothing of it: it is tried again."""
+
+
 @pytest.fixture
 async def limiters(redis_url: str) -> AsyncIterator[Callable[..., tuple[Limits, ...]]]:
     """Limiters on one Redis, as several processes have them."""
@@ -141,12 +145,15 @@ async def remaining(limiter: Limits, address: str) -> int:
     return int(dict(call.response_headers)[b"ratelimit"].split(b"r=")[1].split(b";")[0])
 
 
-async def crossing_windows(limiters: tuple[Limits, ...], address: str) -> tuple[list[float], int]:
-    """When requests were admitted in three seconds of them, by either limiter, and how many were refused."""
-    began, at, refused = monotonic(), [], 0
+async def crossing_windows(limiters: tuple[Limits, ...], address: str) -> tuple[list[float], int, float]:
+    """When requests were admitted in three seconds of them, by either limiter, how many were refused, longest pause."""
+    at, refused, longest = [], 0, 0.0
+    began = last = monotonic()
     for limiter in itertools.cycle(limiters):
-        if (now := monotonic()) > began + 3:
-            return at, refused
+        now = monotonic()
+        longest, last = max(longest, now - last), now
+        if now > began + 3:
+            return at, refused, longest
         if await admitted(limiter, address):
             at.append(now)
         else:
@@ -156,7 +163,10 @@ async def crossing_windows(limiters: tuple[Limits, ...], address: str) -> tuple[
 
 
 async def test_each_of_many_short_windows_lets_through_exactly_its_limit(limiters: Any) -> None:
-    at, refused = await crossing_windows(limiters("2/second"), next(ADDRESSES))
+    for _ in range(TRIES):
+        at, refused, longest = await crossing_windows(limiters("2/second"), next(ADDRESSES))
+        if longest < 0.1:
+            break
     windows: list[list[float]] = []
     for moment in at:
         if not windows or moment > windows[-1][0] + 0.9:
@@ -168,15 +178,20 @@ async def test_each_of_many_short_windows_lets_through_exactly_its_limit(limiter
 
 
 async def test_a_lease_late_in_a_window_costs_one_slice_and_one_question(limiters: Any) -> None:
-    one, other = limiters("1000000/second")
-    address = next(ADDRESSES)
-    opened = monotonic()
-    assert await remaining(one, address) == 999_999
-    await asyncio.sleep(0.7)
-    asked = monotonic()
-    assert await remaining(other, address) == 1_000_000 - 2 * 5000 + 4999
-    assert monotonic() - asked < 0.2, "asked until the window ended"
-    await asyncio.sleep(opened + 1.05 - monotonic())
+    for _ in range(TRIES):
+        one, other = limiters("1000000/second")
+        address = next(ADDRESSES)
+        opened = monotonic()
+        first = await remaining(one, address)
+        await asyncio.sleep(0.7)
+        asked = monotonic()
+        late = await remaining(other, address)
+        answered = monotonic()
+        if answered < opened + 0.95:
+            break
+    assert (first, late) == (999_999, 1_000_000 - 2 * 5000 + 4999)
+    assert answered - asked < 0.2, "asked until the window ended"
+    await asyncio.sleep(max(0.0, opened + 1.05 - monotonic()))
     assert await remaining(one, address) == 999_999
 
 
@@ -195,11 +210,11 @@ async def test_what_is_known_of_one_window_is_not_taken_for_the_next(limiters: A
 
 @pytest.mark.parametrize("limit", ["20/second", "1000000/second", "999999999/second"])
 async def test_a_limit_nobody_reaches_refuses_nobody_when_windows_end(limiters: Any, limit: str) -> None:
-    address, until = next(ADDRESSES), monotonic() + 3
+    address = next(ADDRESSES)
 
     async def at_a_walk(limiter: Limits, pause_seconds: float) -> list[bool]:
         answers = []
-        while monotonic() < until:
+        for _ in range(round(3 / pause_seconds)):
             answers.append(await admitted(limiter, address))
             await asyncio.sleep(pause_seconds)
         return answers
@@ -207,7 +222,6 @@ async def test_a_limit_nobody_reaches_refuses_nobody_when_windows_end(limiters: 
     # Out of step with the windows and with each other: every part of a window is somebody's first moment in it.
     one, other = limiters(limit)
     answers = await asyncio.gather(at_a_walk(one, 0.13), at_a_walk(other, 0.17))
-    assert all(len(each) >= 15 for each in answers)
     assert [each.count(False) for each in answers] == [0, 0]
 
 
