@@ -1,14 +1,13 @@
 """A member's points account as it stands: the state of a stream `account-<userId>` and its fold.
 
-Pure: `evolve` never refuses. Standard library and msgspec only. Read next: `points.py`, which decides on it.
+Pure: `evolve` never refuses. Standard library and msgspec only. Read next: `points.py`, which decides on it,
+and `account_at_rest.py`: how it is kept.
 """
 
 from datetime import datetime
 from itertools import chain
-from typing import Final
 
 import msgspec
-from msgspec import structs
 
 from ledger.domain.account_events import (
     AccountLockedByAdmin,
@@ -33,7 +32,6 @@ from ledger.domain.lots import (
     Chunks,
     Lot,
     add_lot,
-    chunk_of,
     is_any_overdue,
     lots_of,
     overdue_lots,
@@ -81,28 +79,6 @@ def copy_account(state: PointsAccount) -> PointsAccount:
     copied: PointsAccount = state.__copy__()  # type: ignore[attr-defined]  # msgspec has it, its stubs do not; `copy` asks four questions first
     copied.chunks = state.chunks.copy()
     return copied
-
-
-class _LegibleAccount(PointsAccount, rename="camel", gc=False):
-    """The account as it is kept in snapshots and shown to admins."""
-
-    chunks: list[list[Lot]] = []  # type: ignore[assignment]  # the same lots
-
-
-_encode_legible: Final = msgspec.json.Encoder().encode
-_decode_legible: Final = msgspec.json.Decoder(_LegibleAccount).decode
-
-
-def encode_account(state: PointsAccount) -> bytes:
-    """The state as JSON, each lot an object."""
-    fields = structs.asdict(state)
-    return _encode_legible(_LegibleAccount(**fields | {"chunks": [*map(lots_of, state.chunks)]}))
-
-
-def decode_account(data: bytes) -> PointsAccount:
-    """The state again."""
-    fields = structs.asdict(_decode_legible(data))
-    return PointsAccount(**fields | {"chunks": [*map(chunk_of, fields["chunks"])]})
 
 
 # ── evolve ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,16 +1,20 @@
-"""An account that nobody is deciding on, as one string of bytes.
+"""An account that nobody is deciding on: one string of bytes in memory, JSON in snapshots and before an admin's eyes.
 
 As objects it is some thirty, in as many places of memory; whoever comes back to one of a hundred thousand waits for each
-of them. As bytes it lies in one place, is read in one go, and takes a quarter of the room. Pure. Standard library and
-msgspec only. Read next: `../store/cache.py`, which keeps it.
+of them. As bytes it lies in one place, is read in one go, and takes a fifth of the room (weighed with two lots: 140
+bytes instead of 754). Pure. Standard library and msgspec only. Read next: `../store/cache.py`, which keeps it.
 """
 
 from struct import Struct, error
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from ledger.domain.account import PointsAccount
+from ledger.domain.lots import Lot, chunk_of, lots_of
+
+# ── as bytes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _NUMBERS: Final = Struct(">2I2Q2I2?")
 """Bytes of texts, version, balance, lifetime, tier, referrals, locked, referral completed. Texts and lots follow."""
@@ -71,3 +75,28 @@ def unpack_account(data: bytes, at: int) -> PointsAccount:
         referrals,
         completed,
     )
+
+
+# ── as JSON ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _LegibleAccount(PointsAccount, rename="camel", gc=False):
+    """The account as it is kept in snapshots and shown to admins."""
+
+    chunks: list[list[Lot]] = msgspec.field(default_factory=list)  # type: ignore[assignment]  # the same lots
+
+
+_encode_legible: Final = msgspec.json.Encoder().encode
+_decode_legible: Final = msgspec.json.Decoder(_LegibleAccount).decode
+
+
+def encode_account(state: PointsAccount) -> bytes:
+    """The state as JSON, each lot an object."""
+    fields = structs.asdict(state)
+    return _encode_legible(_LegibleAccount(**fields | {"chunks": [*map(lots_of, state.chunks)]}))
+
+
+def decode_account(data: bytes) -> PointsAccount:
+    """The state again."""
+    fields = structs.asdict(_decode_legible(data))
+    return PointsAccount(**fields | {"chunks": [*map(chunk_of, fields["chunks"])]})

@@ -1,7 +1,7 @@
 """Folded streams kept in memory: the most recently used ones, in two dicts that take turns.
 
 Evicting from one dict with `pop(next(iter(d)))` is quadratic over time; here the older half is dropped at once. What can
-be packed lies here as bytes and is unpacked each time it is asked for: a quarter of the memory, and a microsecond of work
+be packed lies here as bytes and is unpacked each time it is asked for: a fifth of the memory, and a microsecond of work
 in place of waiting for thirty objects in as many places. Read next: `committer.py`.
 """
 

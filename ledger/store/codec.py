@@ -11,7 +11,6 @@ import msgspec
 
 from ledger import ids
 from ledger.domain import (
-    account,
     dead_letters,
     dispute_events,
     disputes,
@@ -25,7 +24,7 @@ from ledger.domain import (
     referrals,
     suspense,
 )
-from ledger.domain.account_at_rest import pack_account, unpack_account
+from ledger.domain.account_at_rest import decode_account, encode_account, pack_account, unpack_account
 from ledger.errors import CorruptionError
 
 TAGS: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -125,8 +124,8 @@ CATEGORIES: Final[Mapping[str, Category]] = {
         points.evolve,
         points.copy_account,
         2,
-        account.decode_account,
-        account.encode_account,
+        decode_account,
+        encode_account,
         Packing(0, pack_account, unpack_account),
     ),
     ids.PROGRAMME_STREAM: Category(

@@ -26,8 +26,7 @@ from hypothesis.stateful import (
 from ledger import ids
 from ledger.domain import levels, points, redemptions, referrals, reversals
 from ledger.domain import lots as lot_chunks
-from ledger.domain.account import encode_account
-from ledger.domain.account_at_rest import pack_account, unpack_account
+from ledger.domain.account_at_rest import encode_account, pack_account, unpack_account
 from ledger.domain.lots import Allocation, RestoredLot, described
 from ledger.domain.points import MAX_POINTS, PointsAccount, available, copy_account, evolve
 from ledger.domain.programme import DEFAULT_PROGRAMME, Level, Programme
