@@ -61,7 +61,9 @@ HEAD: Final = "SELECT position FROM ledger.head WHERE shard = 0"
 
 NEEDED_MIGRATION: Final = 9
 """The first in which an append may follow another."""
-_UNANSWERED: Final = ("08", "40", "53", "55", "57")
+_UNANSWERED: Final = ("08", "25P03", "25P04", "25006", "40", "53", "55", "57", "58")
+"""What a statement is not to blame for: connections, transactions that lasted too long, a demoted leader, conflicts,
+resources, locks, operators, the disk. Beginnings of the codes in PostgreSQL's appendix A."""
 _PLANNING: Final = {
     # Plans made while tables are empty would scan them sequentially for as long as the connection lives.
     "enable_seqscan": "off",
@@ -106,7 +108,13 @@ class _Writer:
         return rows
 
     async def _watched(self, call: Coroutine[Any, Any, T]) -> T:
-        return await _watched(call, self._watchdog_seconds, self.connection.terminate)
+        try:
+            return await _watched(call, self._watchdog_seconds, self.connection.terminate)
+        except AttributeError as error:
+            # What asyncpg says when it is cut after it has prepared a statement and before it executes it.
+            if not self.connection.is_closed():
+                raise
+            raise AmbiguousAppendError("cut between preparing and executing") from error
 
 
 class PostgresStore:
@@ -317,8 +325,8 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
     if state == "LG001":
         return StoreRewoundError(str(error))
-    # A demoted leader and a log that has run out of partitions are for the operator to mend: until then, send again.
-    if state[:2] in _UNANSWERED or state == "25006" or (state == "23514" and "no partition" in str(error)):
+    # Also a log that has run out of partitions is for the operator to mend: until then, send again.
+    if state.startswith(_UNANSWERED) or (state == "23514" and "no partition" in str(error)):
         return AmbiguousAppendError(str(error))
     return RejectedAppendError(str(error))
 

@@ -54,10 +54,11 @@ class Concluding(Intake):
         """Merge and take down what was sent; the streams on which nothing may have been decided since (None: any)."""
         resent = False
         try:
-            outcome = sent.append.result()
-        except AmbiguousAppendError:
-            outcome = await self._patient.resend(sent.batch)
-            resent = True
+            try:
+                outcome = sent.append.result()
+            except AmbiguousAppendError:
+                outcome = await self._patient.resend(sent.batch)
+                resent = True
         except RejectedAppendError as error:
             await self._halve(sent.units, error)
             return None

@@ -11,10 +11,11 @@ from ledger.errors import CorruptionError, StoreUnavailable
 from ledger.handler import Handler, RegisterMember
 from ledger.ids import account_stream
 from ledger.store.committer import Work
-from ledger.store.port import NewEvent, RejectedAppendError, Store, StoreRewoundError
+from ledger.store.port import AmbiguousAppendError, NewEvent, RejectedAppendError, Store, StoreRewoundError
 from tests.contract.batches import a_batch, a_command, an_event
-from tests.contract.conftest import StartCommitter
+from tests.contract.conftest import OpenStore, StartCommitter
 from tests.contract.members import account_opened_at, asked, balances, earn, opens, spend, work
+from tests.contract.weather import Between
 
 
 async def test_content_the_database_rejects_is_found_and_fails_alone(
@@ -32,6 +33,29 @@ async def test_content_the_database_rejects_is_found_and_fails_alone(
     assert sum(isinstance(outcome, Answer) for outcome in outcomes) == 18
     assert committer.broken is None
     assert await store.head() == 18
+
+
+async def test_content_the_database_rejects_fails_alone_also_where_its_first_answer_was_lost(
+    open_store: OpenStore, start_committer: StartCommitter
+) -> None:
+    class LosesOne(Between):
+        lost = False
+
+        async def before(self) -> None:
+            if not self.lost:
+                self.lost = True
+                raise AmbiguousAppendError
+
+    committer = await start_committer(LosesOne(await open_store()))
+    handler = Handler(committer)
+    names = ["fine", "fine", "a nul \0 inside", "fine"]
+    outcomes = await asyncio.gather(
+        *(handler.handle(RegisterMember(f"u{n}", name), asked()) for n, name in enumerate(names)),
+        return_exceptions=True,
+    )
+    assert committer.resent == 1
+    assert [type(outcome) for outcome in outcomes] == [Answer, Answer, RejectedAppendError, Answer]
+    assert committer.broken is None
 
 
 async def test_a_stream_whose_name_the_database_rejects_fails_its_command_alone(

@@ -4,6 +4,8 @@ And what it does at the edge of a partition.
 """
 
 from collections.abc import AsyncIterator
+from time import sleep
+from typing import Any
 
 import asyncpg
 import pytest
@@ -255,3 +257,62 @@ async def test_the_view_for_people_shows_events_as_json(superuser: Connection, s
     await store.append(a_batch(a_command("k1", an_event("a", 1, data=b'{"amount":5}')), known=0))
     row = await superuser.fetchrow("SELECT data->>'amount' AS amount, length(hash) AS letters FROM ledger.event_log")
     assert tuple(row) == ("5", 64)
+
+
+# ── connections that end at the wrong moment ──
+
+
+async def test_a_connection_cut_between_preparing_and_executing_leaves_its_question_without_an_answer(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = Connection._get_statement
+
+    async def prepare_and_be_cut(self: Connection, *args: Any, **options: Any) -> Any:
+        statement = await prepare(self, *args, **options)
+        self.terminate()  # as the watchdog does
+        return statement
+
+    monkeypatch.setattr(Connection, "_get_statement", prepare_and_be_cut)
+    with pytest.raises(AmbiguousAppendError):
+        await store.load([("a", 1)])
+    with pytest.raises(AmbiguousAppendError):
+        await store.load_beside([("a", 1)])
+    monkeypatch.undo()
+    await store.reconnect()
+    assert await store.load([("a", 1)]) == (0, {})
+    assert await store.load_beside([("a", 1)]) == (0, {})
+
+
+async def test_whoever_stands_still_under_the_head_lock_loses_it_and_the_others_go_on(
+    store: PostgresStore, database_url: str
+) -> None:
+    """What it asks afterwards has no answer: it is not to blame."""
+    other = await PostgresStore(database_url).open()
+
+    async def stands_still() -> None:
+        async with store.locked() as appender:
+            sleep(2.2)  # noqa: ASYNC251  # as a process that is stopped: its loop as well
+            await appender.append(a_batch(a_command("k", an_event("a", 1)), known=0))
+
+    with pytest.raises(AmbiguousAppendError):
+        await stands_still()
+    assert (await other.append(a_batch(a_command("k", an_event("b", 1)), known=0))).head == 1
+    await store.reconnect()
+    assert (await store.load([("a", 1)]))[0] == 1
+    await other.close()
+
+
+@pytest.mark.parametrize("state", ["25P03", "25P04", "25006", "40P01", "53100", "58030"])
+async def test_what_a_statement_is_not_to_blame_for_is_no_rejection(
+    store: PostgresStore, superuser: Connection, state: str
+) -> None:
+    await superuser.execute(
+        "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{state}'; END$$;"
+        "CREATE TRIGGER fails BEFORE INSERT ON ledger.commands EXECUTE FUNCTION fails()"
+    )
+    batch = a_batch(a_command("k", an_event("a", 1)), known=0)
+    with pytest.raises(AmbiguousAppendError, match="made up"):
+        await store.append(batch)
+    await superuser.execute("DROP TRIGGER fails ON ledger.commands")
+    assert (await store.append(batch)).head == 1
