@@ -29,7 +29,7 @@ from ledger.store.cache import StreamCache
 from ledger.store.codec import Actor, decode, decode_metadata
 from ledger.store.committer import Committer
 from ledger.store.memory import MemoryStore, _Log
-from ledger.store.port import AmbiguousAppendError, Command
+from ledger.store.port import AmbiguousAppendError, Command, RejectedAppendError
 from tests.contract.members import NOW
 
 SEED = int(os.environ.get("STORE_SEED") or secrets.randbelow(2**32))
@@ -58,6 +58,8 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(lambda _, context: self.failures.append(context.get("exception") or context))
+        self.failures: list[Any] = []
         self.losses: list[str] = []
         self.asked: list[tuple[int, asyncio.Task[Any]]] = []
         self.answers: dict[int, bytes] = {}
@@ -123,6 +125,26 @@ class StoreMachine(RuleBasedStateMachine):
         task.add_done_callback(split)
         self.asked.append((-1, task))
 
+    @rule(process=st.integers(0, PROCESSES - 1), key=KEYS, together=st.booleans())
+    def ask_beside_what_the_database_rejects(self, process: int, key: int, together: bool) -> None:
+        """All or none, or each for itself: what is rejected is nobody else's fault."""
+        handler = Handler(self.committers[process])
+        items = [(RegisterMember("d", "a nul \0 inside"), origin_of(200 + together)), (command_of(key), origin_of(key))]
+        if together:
+            self.asked.append((-1, self.loop.create_task(handler.handle_all(items))))
+            return
+        task = self.loop.create_task(handler.handle_each(items))
+
+        def split(done: asyncio.Task[Any]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                rejected, outcome = done.result()
+                assert isinstance(rejected, RejectedAppendError | StoreUnavailable), repr(rejected)
+                if isinstance(outcome, Answer):
+                    self.note(key, outcome)
+
+        task.add_done_callback(split)
+        self.asked.append((-1, task))
+
     @rule(turns=st.integers(1, 12))
     def let_the_world_turn(self, turns: int) -> None:
         async def turn() -> None:
@@ -163,6 +185,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def answers_agree(self) -> None:
+        for failure in self.failures:  # what a callback raises is raised here, and not only logged
+            raise failure if isinstance(failure, BaseException) else AssertionError(failure)
         waiting = []
         for key, task in self.asked:
             if not task.done():
@@ -170,7 +194,13 @@ class StoreMachine(RuleBasedStateMachine):
             elif task.cancelled():
                 continue
             elif (error := task.exception()) is not None:
-                expected = (InsufficientPoints, AlreadyEarned, IdempotencyKeyReused, StoreUnavailable)
+                expected = (
+                    InsufficientPoints,
+                    AlreadyEarned,
+                    IdempotencyKeyReused,
+                    StoreUnavailable,
+                    RejectedAppendError,
+                )
                 assert isinstance(error, expected), repr(error)
             elif key >= 0:
                 self.note(key, task.result())
