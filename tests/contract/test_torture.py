@@ -172,6 +172,7 @@ async def test_the_fence_holds_under_torture(make_database: Callable[[], Awaitab
             print(figures)
             assert [process["exit"] for process in figures] == [0] * PROCESSES, f"seed {SEED}"
             assert await faults(connection, tmp_path) == {}, f"seed {SEED}"
+            assert [process["alarms"] for process in figures] == [0] * PROCESSES, f"seed {SEED}"
             assert min(process["least_of_a_writer"] for process in figures) > 0, "somebody starved"
             assert max(process["slowest_seconds"] for process in figures) < 8, "somebody waited too long"
             for process in figures:
@@ -206,8 +207,9 @@ async def test_with_a_line_of_the_fence_removed_it_breaks(
             await open_accounts(connection)
             figures = await torture(url, folder, min(SECONDS, 4))
             broken = await faults(connection, folder)
-            print(attempt, broken, [str(process["exit"])[-200:] for process in figures])
-            if broken or any(process["exit"] for process in figures):
+            alarms = sum(process.get("alarms", 0) for process in figures)
+            print(attempt, broken, alarms, "alarms", [str(process["exit"])[-200:] for process in figures])
+            if broken or alarms or any(process["exit"] for process in figures):
                 return
         finally:
             await connection.close()

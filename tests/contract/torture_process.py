@@ -24,6 +24,8 @@ from ledger.store import concluding
 from ledger.store.append import PostgresStore
 from ledger.store.codec import Actor
 from ledger.store.committer import Committer, Work
+from ledger.store.intake import Unit
+from ledger.store.port import RejectedAppendError
 
 ACCOUNTS = [f"torture-{n}" for n in range(40)]
 WRITERS = 24
@@ -78,6 +80,16 @@ async def main(url: str, index: int, seconds: float, seed: int, acknowledged: Pa
     # How many lots a chunk has is each process's own affair; with so few, many accounts have more than one and do not rest
     # as bytes, in two processes of three.
     lots.CHUNK_LOTS = (2, 5, lots.CHUNK_LOTS)[index % 3]
+    alarms = 0
+    halve = Committer._halve
+
+    async def alarm(self: Committer, units: list[Unit], error: RejectedAppendError) -> None:
+        """Only the last index noticed that a version is there already: the fence should have."""
+        nonlocal alarms
+        alarms += 1
+        await halve(self, units, error)
+
+    Committer._halve = alarm  # type: ignore[method-assign]  # for this process
     chance = random.Random(seed * 100 + index)
     store = await PostgresStore(url, watchdog_seconds=5).open()
     # A cache of thirty for forty accounts: streams fall out and are loaded again all the time.
@@ -125,6 +137,7 @@ async def main(url: str, index: int, seconds: float, seed: int, acknowledged: Pa
         "conflicts": committer.conflicts,
         "sent_ahead": committer.sent_ahead,
         "resent": committer.resent,
+        "alarms": alarms,
         "slowest_seconds": round(slowest, 2),
         "least_of_a_writer": min(per_writer),
     }
