@@ -88,7 +88,7 @@ class _Writer:
         self._watchdog_seconds = watchdog_seconds
 
     async def load(self, streams: Sequence[tuple[str, int]]) -> tuple[int, dict[str, Tail]]:
-        rows = await self._watched(self.connection.fetch(LOAD, [s for s, _ in streams], [v for _, v in streams]))
+        rows = await self.watched(self.connection.fetch(LOAD, [s for s, _ in streams], [v for _, v in streams]))
         tails = {
             stream: Tail(
                 stream, version or 0, state, last_hash, [*zip(versions or (), types or (), datas or (), strict=True)]
@@ -99,15 +99,16 @@ class _Writer:
         return rows[0]["position"], tails
 
     async def append(self, batch: AppendBatch) -> Appended:
-        row = await self._watched(self.connection.fetchrow(APPEND, *_arguments(batch)))
+        row = await self.watched(self.connection.fetchrow(APPEND, *_arguments(batch)))
         assert row is not None, "the function returns one row"
         return await _appended(batch, Answered(*row), self.events_at)
 
     async def events_at(self, positions: Sequence[int]) -> Sequence[Any]:
-        rows: Sequence[Any] = await self._watched(self.connection.fetch(EVENTS_AT, positions))
+        rows: Sequence[Any] = await self.watched(self.connection.fetch(EVENTS_AT, positions))
         return rows
 
-    async def _watched(self, call: Coroutine[Any, Any, T]) -> T:
+    async def watched(self, call: Coroutine[Any, Any, T]) -> T:
+        """What the server answers, or the connection is cut. Raises the port's errors."""
         try:
             return await _watched(call, self._watchdog_seconds, self.connection.terminate)
         except AttributeError as error:
@@ -197,18 +198,11 @@ class PostgresStore:
     async def _locked(self) -> AsyncIterator[_Writer]:
         writer = self._write
         try:
-            transaction = writer.connection.transaction()
-            await transaction.start()
-            await writer.connection.execute("SELECT ledger.lock_head()")
+            transaction = await writer.watched(_with_head_locked(writer.connection))
             yield writer
-            await transaction.commit()
-        except (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError, OSError) as error:
-            # Whatever was under way ends with the connection; whether COMMIT was heard, only the keys know.
-            writer.connection.terminate()
-            raise (
-                _translated(error) if isinstance(error, asyncpg.PostgresError) else AmbiguousAppendError(str(error))
-            ) from error
+            await writer.watched(transaction.commit())
         except BaseException:
+            # Whatever was under way ends with the connection; whether COMMIT was heard, only the keys know.
             writer.connection.terminate()
             raise
 
@@ -257,6 +251,15 @@ class PostgresStore:
             self._line.close()
         if self._readers is not None:
             await self._readers.close()
+
+
+async def _with_head_locked(
+    connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]",
+) -> asyncpg.transaction.Transaction:
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("SELECT ledger.lock_head()")
+    return transaction
 
 
 async def _check_migrated(connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]") -> None:

@@ -30,6 +30,8 @@ from ledger.store.append_wire import (
 from ledger.store.port import AppendBatch
 
 _HEAD_BYTES: Final = 5
+_LENGTH_AT_LEAST: Final = 4
+"""A message's length counts itself. Less is said only by what is no PostgreSQL."""
 _read_head: Final = Struct(">Bi").unpack_from
 
 
@@ -105,6 +107,9 @@ class AppendLine(asyncio.Protocol):
         at, end = 0, len(received)
         while end - at >= _HEAD_BYTES:
             kind, length = _read_head(received, at)
+            if length < _LENGTH_AT_LEAST:
+                self.terminate()
+                return
             after = at + 1 + length
             if after > end:
                 break

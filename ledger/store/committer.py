@@ -54,6 +54,7 @@ class Committer(Concluding):
     async def start(self) -> "Committer":
         """Read the head and begin to flush."""
         self._known = await self._store.head()
+        self._client_patience.begin()
         self._flusher = asyncio.create_task(self._run(), name="committer")
         return self
 
@@ -85,6 +86,8 @@ class Committer(Concluding):
                 self._settle(work, StoreUnavailable("This process has stopped taking commands."))
             if isinstance(error, asyncio.CancelledError):
                 raise
+        finally:
+            self._client_patience.end()
 
     async def _pipeline(self) -> None:
         """While one append is under way, the next one is decided on top of it, as if it were confirmed already.
@@ -163,7 +166,7 @@ class Committer(Concluding):
         if heard:
             await self._concluded(sent)
             self._answer()
-        await self._patient.settled(second.append)
+        await asyncio.wait([second.append])
         if not heard:
             await self._concluded(sent)
             self._answer()

@@ -12,7 +12,7 @@ from ledger.store.cache import StreamCache
 from ledger.store.drafting import Behind, Sent, decide_behind, decide_in_order, missing_of, with_schemas
 from ledger.store.flush import Flush
 from ledger.store.intake import Intake, Unit
-from ledger.store.patience import PatientStore
+from ledger.store.patience import ClientPatience, PatientStore
 from ledger.store.port import AmbiguousAppendError, AppendBatch, Appended, Appender, RejectedAppendError, Store
 from ledger.store.settling import Outcome, outcomes_of
 from ledger.store.work import Work
@@ -30,7 +30,8 @@ class Concluding(Intake):
         """Limits count commands waiting, and streams kept folded in memory."""
         super().__init__(queue_limit)
         self._store = store
-        self._patient = PatientStore(store, self._tell_to_repeat)
+        self._patient = PatientStore(store)
+        self._client_patience = ClientPatience(self._progress, self._tell_to_repeat)
         self._cache = StreamCache(cache_limit)
         self._known = 0
         self._lost: list[Unit] = []
@@ -49,6 +50,10 @@ class Concluding(Intake):
     def resent(self) -> int:
         """Appends that had to be sent again, as their answer was not heard."""
         return self._patient.resent
+
+    def _progress(self) -> int | None:
+        """Another number after each append; None while nobody waits."""
+        return self.flushes if self._in_flight else None
 
     async def _concluded(self, sent: Sent) -> set[str] | None:
         """Merge and take down what was sent; the streams on which nothing may have been decided since (None: any)."""

@@ -145,6 +145,8 @@ class Flush:
         except Exception as error:  # a refusal or a bug: either is this command's outcome, not the flush's
             if isinstance(error, LedgerError):
                 error.__traceback__ = None  # it leads here, to this flush: a circle that only a collector would undo
+            elif isinstance(error, StopIteration):
+                error = RuntimeError(f"a decision ended early: {error!r}")  # no future takes the other: it would end it
             decided = Decided(work, self._reads, error=error)
         else:
             decided = Decided(work, self._reads, decision, claims, answer, self._write(lines, work.metadata))

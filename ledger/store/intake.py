@@ -93,6 +93,8 @@ class Intake:
 
     async def submit_group(self, works: Sequence[Work]) -> list[Answer | BaseException]:
         """The outcomes of works of one group, which happen all or none; `group.refusal` names the first refusal."""
+        if not works:
+            return []
         if len({work.identity for work in works}) < len(works):
             raise DuplicateBatchKey("A key stands twice in this batch.")
         while busy := [first for work in works if (first := self._in_flight.get(work.identity)) is not None]:

@@ -4,8 +4,8 @@ Read next: `committer.py`, whose appends these are.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -13,33 +13,25 @@ from ledger.store.port import AmbiguousAppendError, AppendBatch, Appended, Store
 
 RESEND_PAUSE_SECONDS: Final = 0.05
 CLIENT_PATIENCE_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 1.0
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
 class PatientStore:
     """What is asked of a store until it answers, however long that takes."""
 
-    def __init__(self, store: Store, tell_to_repeat: Callable[[], None]) -> None:
-        """`tell_to_repeat` tells those who wait to come again, after ten seconds and each second from then on."""
+    def __init__(self, store: Store) -> None:
+        """Nothing is asked yet."""
         self._store = store
-        self._tell_to_repeat = tell_to_repeat
         self.resent = 0
 
     async def reconnect(self) -> None:
         """Replace the writing connections. Nothing may be under way on them."""
-        await self._patiently(self._store.reconnect())
+        await self._store.reconnect()
 
     async def resend(self, batch: AppendBatch) -> Appended:
         """The same bytes again until the database answers; nothing is decided anew before it does."""
-        return await self._patiently(self._resend(batch))
-
-    async def settled(self, append: "asyncio.Future[Appended]") -> None:
-        """Wait until an append under way has come to an end, whichever."""
-        await self._patiently(asyncio.wait([append]))
-
-    async def _resend(self, batch: AppendBatch) -> Appended:
         while True:
             self.resent += 1
             await self._store.reconnect()
@@ -49,17 +41,42 @@ class PatientStore:
                 log.warning("append without an answer", error=str(error))
                 await asyncio.sleep(RESEND_PAUSE_SECONDS)
 
-    async def _patiently(self, waiting: Coroutine[Any, Any, T]) -> T:
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
 
-        def tell() -> None:
-            nonlocal timer
+class ClientPatience:
+    """Tells those who wait to come again when nothing comes of it: after ten seconds, and each second from then on.
+
+    Whatever it is that the store is waited for: an append, a load, the head lock, a connection. It counts its own looks
+    and not the time, as a process that was stopped for ten seconds has not asked for ten seconds.
+    """
+
+    def __init__(self, progress: Callable[[], int | None], tell_to_repeat: Callable[[], None]) -> None:
+        """`progress` is another number whenever something has come of it, and None while nobody waits."""
+        self._progress = progress
+        self._tell_to_repeat = tell_to_repeat
+        self._seen: int | None = None
+        self._silent_seconds = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Look from now on, until the end."""
+        self._timer = asyncio.get_running_loop().call_later(_look_seconds(), self._look)
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        progress = self._progress()
+        self._silent_seconds = (
+            0.0 if progress is None or progress != self._seen else self._silent_seconds + _look_seconds()
+        )
+        self._seen = progress
+        if self._silent_seconds >= CLIENT_PATIENCE_SECONDS:
             self._tell_to_repeat()
-            timer = loop.call_later(1.0, tell)
+            self._silent_seconds -= _LOOK_SECONDS
+        self.begin()
 
-        timer = loop.call_later(CLIENT_PATIENCE_SECONDS, tell)
-        try:
-            return await waiting
-        finally:
-            timer.cancel()
+
+def _look_seconds() -> float:
+    return min(_LOOK_SECONDS, CLIENT_PATIENCE_SECONDS / 10)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -464,3 +465,16 @@ async def test_a_kept_answer_whose_events_are_not_there_yet_is_asked_for_again(
     monkeypatch.setattr(postgres, "_events_at", behind_once)
     again = await handler.handle(earn("a", 5, "r"), asked("k"))
     assert (again.replayed, again.data, tries) == (True, before.data, 2)
+
+
+async def test_whoever_answers_with_a_length_that_cannot_be_is_not_listened_to() -> None:
+    """No PostgreSQL does; it would be read for ever."""
+    aborted: list[bool] = []
+    transport = SimpleNamespace(set_protocol=lambda _: None, write=lambda _: None, abort=lambda: aborted.append(True))
+    line = AppendLine(SimpleNamespace(_transport=transport, terminate=lambda: None), (1,) * 5)  # type: ignore[arg-type]  # all it asks of one
+    waiting = asyncio.ensure_future(line.append(first()))
+    await asyncio.sleep(0)
+    line.data_received(b"N\xff\xff\xff\xffxxxxxxxx")
+    assert aborted
+    with pytest.raises(OSError, match="connection lost"):
+        await waiting

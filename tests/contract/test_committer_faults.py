@@ -3,16 +3,20 @@
 import asyncio
 import random
 from collections.abc import Awaitable
+from time import sleep
 
+import asyncpg
 import pytest
 
 from ledger.decision import Answer
 from ledger.errors import InsufficientPoints, StoreUnavailable
-from ledger.handler import Handler
+from ledger.handler import Handler, RegisterMember
 from ledger.store import patience
+from ledger.store.append import PostgresStore
+from ledger.store.committer import Committer
 from ledger.store.port import AmbiguousAppendError, Store
 from tests.contract.conftest import OpenStore, StartCommitter
-from tests.contract.members import as_json, asked, balances, earn, register, spend
+from tests.contract.members import as_json, asked, balances, earn, opens, register, spend, work
 from tests.contract.weather import Between, bad_weather
 
 # ── conflicts ──
@@ -167,3 +171,70 @@ async def test_clients_are_told_when_the_database_stays_away_and_may_repeat(
     answers = await asyncio.gather(*(handler.handle(earn("a", 1, f"r{n}"), asked(f"k{n}")) for n in range(4)))
     assert [answer.status for answer in answers] == [201] * 4
     assert await balances(store) == {"a": 4}
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    "in_the_way",
+    [
+        "LOCK TABLE ledger.snapshots IN ACCESS EXCLUSIVE MODE",
+        "SELECT FROM ledger.head WHERE shard = 0 FOR UPDATE",
+    ],
+    ids=["loads", "appends and the head lock"],
+)
+@pytest.mark.parametrize("watchdog_seconds", [0.1, 30.0], ids=["cut again and again", "waited for"])
+async def test_clients_are_told_whatever_it_is_that_the_database_does_not_answer(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, in_the_way: str, watchdog_seconds: float
+) -> None:
+    """A cold command and one behind it, and one that has lost so often that it needs the head lock."""
+    monkeypatch.setattr(patience, "CLIENT_PATIENCE_SECONDS", 0.5)
+    store = await PostgresStore(database_url, watchdog_seconds=watchdog_seconds).open()
+    committer = await Committer(store).start()
+    handler = Handler(committer)
+    await register(handler, "warm")
+    superuser = await asyncpg.connect(database_url)
+    starved = work(opens("starved"), "k3")
+    starved.attempts = 2
+    transaction = superuser.transaction()
+    await transaction.start()
+    await superuser.execute(in_the_way)
+    asking = [
+        asyncio.create_task(handler.handle(RegisterMember("cold", "C"), asked("k1"))),
+        asyncio.create_task(handler.handle(earn("warm", 1, "r"), asked("k2"))),
+        asyncio.create_task(committer.submit(starved)),
+    ]
+    done, _ = await asyncio.wait(asking, timeout=10)
+    assert len(done) == 3, "somebody is left waiting"
+    assert {type(asker.exception()) for asker in asking} == {StoreUnavailable}
+    await transaction.rollback()
+    answers = [
+        await handler.handle(RegisterMember("cold", "C"), asked("k1")),
+        await handler.handle(earn("warm", 1, "r"), asked("k2")),
+        await committer.submit(work(opens("starved"), "k3")),
+    ]
+    assert [answer.status for answer in answers] == [201, 201, 200]
+    assert await balances(store) == {"warm": 1, "cold": 0, "starved": 0}
+    await superuser.close()
+    await committer.stop()
+    await store.close()
+
+
+def test_a_process_that_was_stopped_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks late, once, and what was answered meanwhile has not been read yet."""
+    loop = asyncio.new_event_loop()
+    told: list[int] = []
+    silent = patience.ClientPatience(lambda: 1, lambda: told.append(1))
+
+    async def stands_still() -> None:
+        silent.begin()
+        await asyncio.sleep(0.03)
+        sleep(0.3)  # noqa: ASYNC251  # as a process that is stopped: its loop as well
+        await asyncio.sleep(0)
+        assert told == []
+        await asyncio.sleep(0.3)
+        silent.end()
+        assert told != []
+
+    monkeypatch.setattr(patience, "CLIENT_PATIENCE_SECONDS", 0.2)
+    loop.run_until_complete(stands_still())
+    loop.close()

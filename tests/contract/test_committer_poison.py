@@ -96,6 +96,28 @@ async def test_a_bug_in_one_decision_fails_it_alone(store: Store, start_committe
     assert await store.head() == 2
 
 
+async def test_a_decision_that_ends_early_is_a_bug_like_any_other(
+    store: Store, start_committer: StartCommitter
+) -> None:
+    committer = await start_committer()
+
+    def buggy(_: View) -> Decision:
+        return next(iter(()))  # StopIteration, which no future takes
+
+    outcomes = await asyncio.gather(
+        committer.submit(work(opens("a"))), committer.submit(work(buggy)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [Answer, RuntimeError]
+    assert committer.broken is None
+
+
+async def test_a_group_of_nothing_is_nothing(store: Store, start_committer: StartCommitter) -> None:
+    committer = await start_committer()
+    assert await committer.submit_group([]) == []
+    await committer.submit(work(opens("a")))
+    assert await store.head() == 1
+
+
 async def test_a_bug_in_one_request_is_no_answer_to_another_under_its_key(start_committer: StartCommitter) -> None:
     committer = await start_committer()
 
