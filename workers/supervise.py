@@ -28,6 +28,7 @@ STEADY_SECONDS = 60.0  # a child that ran this long is healthy: its next failure
 GRACE_SECONDS = 30.0
 EX_CONFIG = os.EX_CONFIG  # what a child exits with when no restart can help: everything stops
 _LINE_MAX_BYTES = 64 * 1024
+_ROOM_MAY_COME = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EAGAIN})
 
 
 class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +142,11 @@ class _Supervisor:
     def _start_due(self) -> None:
         for child in self._children:
             if child.process is None and time.monotonic() >= child.start_at:
-                stdout = child.start().stdout
+                try:
+                    stdout = child.start().stdout
+                except OSError as problem:  # no room for another process, now
+                    self._say(f"{child.spec.name} did not start ({problem}); again in {child.died():.1f} s.")
+                    continue
                 if stdout is not None:
                     os.set_blocking(stdout.fileno(), False)
                     self._selector.register(stdout, selectors.EVENT_READ, child)
@@ -230,14 +235,15 @@ class _Supervisor:
         self._write(self._own_prefix + text.encode() + b"\n")
 
     def _write(self, data: bytes) -> None:
-        """Write, unless whoever read our output has gone: the service goes on without a reader."""
+        """Write, unless whoever read our output has gone: the service goes on without a reader, and on a full disk."""
         if self._out is None or not data:
             return
         try:
             self._out.write(data)
             self._out.flush()
-        except (BrokenPipeError, ValueError):
-            self._out = None
+        except (OSError, ValueError) as problem:
+            if getattr(problem, "errno", None) not in _ROOM_MAY_COME:
+                self._out = None
 
 
 def _meaning(status: int) -> str:

@@ -1,5 +1,6 @@
 """The process supervisor: output in one place, restarts, an orderly stop, one port for several processes."""
 
+import errno
 import io
 import os
 import signal
@@ -8,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ledger.settings import SettingsError
+from workers import supervise
 from workers.processes import mark
 from workers.supervise import ChildSpec, bind_socket, bind_sockets, run
 
@@ -127,3 +130,42 @@ def test_several_processes_get_sockets_on_one_port_and_a_second_service_does_not
             bind_sockets("127.0.0.1", port, count)
     for bound in ours:
         bound.close()
+
+
+class Full(io.BytesIO):
+    """A file on a disk that is full until there is room, or a terminal that has gone."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.refused = 0
+
+    def write(self, data: Any) -> int:
+        if self.refused < 3:
+            self.refused += 1
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(data)
+
+
+@pytest.mark.parametrize(("number", "goes_on"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_output_that_cannot_be_written_stops_nobody(number: int, *, goes_on: bool) -> None:
+    code = "import os, sys, time; [print(n) or time.sleep(0.02) for n in range(20)]; sys.exit(os.EX_CONFIG)"
+    out = Full(number)
+    assert run([child("api", code)], out=out) == os.EX_CONFIG
+    assert out.refused == (3 if goes_on else 1)
+    assert (b"api | 19" in out.getvalue()) == goes_on
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused, start = [], supervise.spawn
+
+    def no_room_once(*given: Any, **options: Any) -> Any:
+        if not refused:
+            refused.append(1)
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*given, **options)
+
+    monkeypatch.setattr(supervise, "spawn", no_room_once)
+    out = io.BytesIO()
+    assert run([child("api", "import os, sys; sys.exit(os.EX_CONFIG)")], out=out) == os.EX_CONFIG
+    assert b"api did not start ([Errno 11] Resource temporarily unavailable); again in" in out.getvalue()
