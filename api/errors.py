@@ -19,6 +19,7 @@
     ├── BodyTooLarge                  413
     ├── UnsupportedMediaType          415
     ├── TooManyRequests               429  with Retry-After
+    ├── InternalError                 500  logged, and nothing is told
     └── ClientGone                    499  counted only
 
 Whatever is not in the table is a 500 without a word of the exception in it.
@@ -28,7 +29,6 @@ Read next: `problems.py`, which finds the field a wrong value stands in.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import asyncpg
 import structlog
 from litestar.exceptions import HTTPException
 
@@ -48,6 +48,7 @@ from ledger.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from ledger.store.away import is_away
 from ledger.store.port import StoreRewoundError
 
 log = structlog.get_logger(__name__)
@@ -145,6 +146,12 @@ class ClientGone(LedgerError):
     code = "CLIENT_GONE"
 
 
+class InternalError(LedgerError):
+    """Nobody expected it. What it was is in the log."""
+
+    code = "INTERNAL_ERROR"
+
+
 class TooManyRequests(LedgerError):
     """A rate limit is used up. Come back in `retry_after_seconds`."""
 
@@ -176,15 +183,6 @@ STATUS_OF: Final[Mapping[type[LedgerError], int]] = {
 }
 """The nearest ancestor counts."""
 
-_DATABASE_AWAY: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what a pool may say that puts back a connection cut in the middle
-    ConnectionError,
-    TimeoutError,
-)
-_UNAVAILABLE_STATES: Final = ("53", "57")
-
 
 def status_of(error: LedgerError | type[LedgerError]) -> int:
     """The status of a refusal; 500 for one the table does not know."""
@@ -193,17 +191,21 @@ def status_of(error: LedgerError | type[LedgerError]) -> int:
 
 
 def error_reply(call: Call, error: BaseException) -> Reply:
-    """The answer to whatever went wrong. Unexpected errors are logged here, and their text stays there."""
+    """The answer to whatever went wrong."""
+    said = said_of(call, error)
+    return failure(call, status_of(said), said.code, said.message, said.data, _headers_of(said))
+
+
+def said_of(call: Call, error: BaseException) -> LedgerError:
+    """The refusal; of what nobody expected only that it happened. That is logged here, and its text stays there."""
     refusal = as_refusal(error, call)
-    if refusal is None or (status := status_of(refusal)) == 500:
-        level = "critical" if isinstance(error, CorruptionError | StoreRewoundError) else "error"
-        getattr(log, level)(
-            "request failed", request_id=call.request_id, method=call.method, path=call.path, exc_info=error
-        )
-        return failure(
-            call, 500, "INTERNAL_ERROR", "Something went wrong on our side; it is logged with the request id."
-        )
-    return failure(call, status, refusal.code, refusal.message, refusal.data, _headers_of(refusal))
+    if refusal is not None and status_of(refusal) != 500:
+        return refusal
+    level = "critical" if isinstance(error, CorruptionError | StoreRewoundError) else "error"
+    getattr(log, level)(
+        "request failed", request_id=call.request_id, method=call.method, path=call.path, exc_info=error
+    )
+    return InternalError("Something went wrong on our side; it is logged with the request id.")
 
 
 def as_refusal(error: BaseException, call: Call) -> LedgerError | None:
@@ -212,8 +214,8 @@ def as_refusal(error: BaseException, call: Call) -> LedgerError | None:
         return error
     if isinstance(error, HTTPException):
         return _from_litestar(error, call)
-    state = getattr(error, "sqlstate", None) or ""
-    if isinstance(error, _DATABASE_AWAY) or state[:2] in _UNAVAILABLE_STATES:
+    # Of what the system says, connections and time: a file that is missing is not the database.
+    if is_away(error) and (not isinstance(error, OSError) or isinstance(error, ConnectionError | TimeoutError)):
         log.warning("database away", request_id=call.request_id, error=repr(error))
         return StoreUnavailable("The database does not answer; try again.", 1)
     return None

@@ -13,7 +13,6 @@ from typing import Final
 import limits
 import structlog
 from redis.asyncio import ConnectionPool, Redis
-from redis.exceptions import RedisError
 
 from api import observability
 from api.call import Call, Header
@@ -21,6 +20,7 @@ from api.client_address import ClientAddress
 from api.errors import TooManyRequests
 from api.security import LIMITED_BY_USER
 from ledger.settings import Settings
+from ledger.store.away import is_redis_away
 
 SLICES: Final = 200
 LEASES_AT_MOST: Final = 50_000
@@ -174,7 +174,9 @@ class Limits:
         try:
             key = tier.item.key_for(tier.name, identity)
             count, window_left_ms = await self._lease(keys=[key], args=[wanted, tier.window_seconds * 1000])
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:
+            if not is_redis_away(error):
+                raise
             self._away_until = monotonic() + REDIS_PAUSE_SECONDS
             log.warning("rate limits are not counted: Redis is away", error=repr(error))
             return False

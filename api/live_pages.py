@@ -15,8 +15,8 @@ import asyncpg
 import socketio
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from ledger.store.away import is_redis_away
 from projections.live_checkpoint import channel_of, events_after, sent_position
 from projections.live_events import LivePage, Message, decode_page, messages_of
 
@@ -97,7 +97,9 @@ class LivePages(socketio.AsyncRedisManager):  # type: ignore[misc]  # untyped th
                         away = False
                         if (other := await self._hear(heard)) is not None:
                             yield other
-            except (RedisError, OSError) as error:
+            except Exception as error:
+                if not is_redis_away(error):
+                    raise
                 if not away:
                     log.warning("live events wait for Redis", error=repr(error))
                 away = True

@@ -29,6 +29,7 @@ from api.security import Tokens
 from ledger.errors import InvalidCommand, LedgerError, NotFound, StoreUnavailable
 from ledger.ids import is_id
 from ledger.settings import Settings
+from ledger.store.away import is_away
 from projections.live_checkpoint import stream_events_after
 from projections.live_events import STREAM_OF_ROOM, messages_of
 from projections.projection import LogEvent
@@ -192,10 +193,10 @@ class Realtime:
                 await self._enter(kind, sid, _join_of(given))
             except LedgerError as refusal:
                 return {"ok": False, "error": refusal.code}
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-                log.warning("database away", error=repr(error))
-                return {"ok": False, "error": StoreUnavailable.code}
-            except Exception:
+            except Exception as error:
+                if is_away(error):
+                    log.warning("database away", error=repr(error))
+                    return {"ok": False, "error": StoreUnavailable.code}
                 log.exception("a room was not joined", kind=kind)
                 return {"ok": False, "error": "INTERNAL_ERROR"}
             return {"ok": True}

@@ -117,10 +117,9 @@ class Handler:
         """As `handle`, but it is `waiting` that is told the outcome, from within the committer."""
         self._committer.submit_for(_work(command, origin), waiting)
 
-    async def handle_each(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer | LedgerError]:
-        """Do each on its own; the outcomes in order."""
-        works = [_work(command, origin) for command, origin in commands]
-        return [_outcome(outcome) for outcome in await self._committer.submit_each(works)]
+    async def handle_each(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer | BaseException]:
+        """Do each on its own; the outcomes in order. What nobody expected of one is its own outcome, too."""
+        return await self._committer.submit_each([_work(command, origin) for command, origin in commands])
 
     async def handle_all(self, commands: Sequence[tuple[Any, Origin]]) -> list[Answer] | tuple[int, LedgerError]:
         """Do all or none, in one append. If one is refused: its index and the refusal."""

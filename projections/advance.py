@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from ledger.store.away import is_away
 from projections.builds import Build, load_build, move_checkpoint, page_transaction, set_state
 from projections.log import LogPage
 from projections.projection import Connection, LogEvent, Page, Undecodable
@@ -19,15 +20,13 @@ from projections.projection import Connection, LogEvent, Page, Undecodable
 TRIES: Final = 3
 _SLICE: Final = 500
 """So many events are folded between two looks at the event loop."""
-_TRANSIENT_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
 _log: Final = structlog.get_logger("projections")
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the database or the connection is to blame, and not what we wrote."""
-    if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES
-    return isinstance(error, OSError | asyncpg.InterfaceError | TimeoutError)
+    # Class 25: what a transaction says whose connection, or an earlier statement, has failed.
+    return is_away(error) or (isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith("25"))
 
 
 class Lost(Exception):
@@ -160,6 +159,12 @@ async def park(connection: Connection, build: Build, event: LogEvent, error: Exc
             event.stream,
             event.position,
             event.type,
-            f"{type(error).__name__}: {error}"[:2000],
+            said_by(error),
             TRIES,
         )
+
+
+def said_by(error: Exception) -> str:
+    """What a dead letter keeps of it, as PostgreSQL takes it: errors quote what they stumbled over."""
+    text = f"{type(error).__name__}: {error}".replace("\0", "\\0")
+    return text.encode("utf-8", "backslashreplace").decode()[:2000]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger.errors import Conflict, NotFound
-from projections.advance import apply_while_possible
+from projections.advance import apply_while_possible, said_by
 from projections.builds import Build, load_build, page_transaction
 from projections.catalogue import projection_named
 from projections.cursor import Slice
@@ -100,7 +100,7 @@ async def _unpark(pool: Pool, dead_letter_id: int, outcome: str) -> None:
             event.stream,
             event.position,
             event.type,
-            f"{type(error).__name__}: {error}"[:2000],
+            said_by(error),
         )
 
 

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 import msgspec
+import structlog
 import uuid_utils
 
 from ledger.decision import Answer, Origin
@@ -28,6 +29,8 @@ PAGE: Final = 1000
 """Lots that are looked at at once."""
 SWEEP_SECONDS: Final = 240.0
 """What is due beyond that waits for the next time by the clock."""
+
+log = structlog.get_logger("worker")
 
 
 class Swept(msgspec.Struct):
@@ -49,7 +52,7 @@ class Sweeper:
         self._at_work = False
 
     async def sweep(self) -> Swept:
-        """All accounts that are due, a page at a time. One that is refused is counted and left for the next time.
+        """All accounts that are due, a page at a time. One that cannot be is logged and left for the next time.
 
         Nothing at all while a sweep is at work, or before the read model knows of the last one: it would name the
         same accounts again.
@@ -79,15 +82,15 @@ class Sweeper:
         request = str(uuid_utils.uuid7())
         async for users in paced(due.lots.items()):
             now = datetime.now(UTC)
-            for outcome in await self._handler.handle_each(
-                [(ExpireLots(user), _origin(user, request, now)) for user in users]
-            ):
+            commands = [(ExpireLots(user), _origin(user, request, now)) for user in users]
+            for user, outcome in zip(users, await self._handler.handle_each(commands), strict=True):
                 if isinstance(outcome, Answer) and isinstance(outcome.data, ExpiryAnswer):
                     swept.accounts += 1
                     swept.lots += outcome.data.expired_lots
                     self._position = max(self._position, outcome.position)
                 else:
                     swept.failed += 1
+                    log.warning("lots_not_expired", user_id=user, error=repr(outcome))
 
 
 def _origin(user_id: str, request_id: str, now: datetime) -> Origin:

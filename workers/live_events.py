@@ -16,9 +16,8 @@ from typing import Any, Final, Protocol
 import asyncpg
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from ledger.store.snapshots import AWAY
+from ledger.store.away import is_away, is_redis_away
 from projections.live_checkpoint import channel_of, events_after, move_sent, sent_position, try_to_lead
 from projections.live_events import encode_page
 from projections.log import head_of
@@ -73,7 +72,9 @@ class LiveEvents:
         while not stop.is_set():
             try:
                 await self._lead(stop)
-            except (*AWAY, RedisError) as error:
+            except Exception as error:
+                if not (is_away(error) or is_redis_away(error)):
+                    raise
                 if self._failures == 0:
                     log.warning("live events wait for Redis or the database", error=repr(error))
                 pause = PAUSES_SECONDS[min(self._failures, len(PAUSES_SECONDS) - 1)]

@@ -85,12 +85,27 @@ async def run_worker(redis_url: str, database_url: str, direct_url: str) -> None
         )
         log.info("worker_started", jobs=[job.name.removeprefix("cron:") for job in JOBS])
         try:
-            await worker.async_run()
-        except asyncio.CancelledError:
-            log.info("worker_stopped")  # arq ends its own task when it is told to stop
+            await _run(worker, committer)
         finally:
             await worker.close()
     finally:
         await committer.stop()
         await pool.close()
         await store.close()
+
+
+async def _run(worker: Worker, committer: Committer) -> None:
+    """Until the worker is told to stop; raises what the committer ends with, if it ends before: no job is done then."""
+    working = asyncio.ensure_future(worker.async_run())
+    ended = asyncio.create_task(committer.ended())
+    await asyncio.wait([working, ended], return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if not working.done():
+        working.cancel()
+        await asyncio.wait([working])
+        assert committer.broken is not None, "nobody else ends it"
+        raise committer.broken
+    if working.cancelled():
+        log.info("worker_stopped")  # arq ends its own task when it is told to stop
+    else:
+        working.result()

@@ -14,9 +14,10 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from ledger.store.away import is_away
 from ledger.store.snapshots import SnapshotFollower
 from projections.catalogue import PROJECTIONS
-from projections.runner import Runner
+from projections.runner import Health, Runner
 from workers.live_events import LiveEvents, RedisPublisher
 
 WATCH_SECONDS: Final = 5.0
@@ -24,6 +25,7 @@ STUCK_SECONDS: Final = 60.0
 LAG_WORTH_A_WORD: Final = 50_000
 """Events. Less than that is caught up with in about a second."""
 STOP_SECONDS: Final = 20.0
+CANCEL_SECONDS: Final = 5.0
 
 log = structlog.get_logger("projector")
 
@@ -74,20 +76,34 @@ async def _until(stopping: asyncio.Event, *coroutines: Coroutine[Any, Any, Any])
     stop.cancel()
     for task in tasks[1:]:
         task.cancel()
-    await asyncio.gather(*tasks[1:], return_exceptions=True)
+    if tasks[1:]:
+        # One that asks over a connection whose other end is gone ends when the pool is let go of.
+        await asyncio.wait(tasks[1:], timeout=CANCEL_SECONDS)
     for task in done - {stop}:
         task.result()
 
 
 async def _watch(runner: Runner) -> None:
-    """Say when it is far behind; raise when it has stopped moving."""
+    """Say when it is far behind; raise when it has stopped moving, or leads and gets no answer from the database."""
     moved = (-1, 0)
     unmoved_seconds = 0.0
+    looking: asyncio.Task[Health] | None = None
     while True:
         await asyncio.sleep(WATCH_SECONDS)
+        # Waited for and never cancelled: on a connection whose other end is gone, asyncpg waits for that as well.
+        looking = looking or asyncio.create_task(runner.health())
+        if not (await asyncio.wait([looking], timeout=WATCH_SECONDS))[0]:
+            unmoved_seconds = unmoved_seconds + 2 * WATCH_SECONDS if runner.leading else 0.0
+            log.warning("database_silent", seconds=unmoved_seconds)
+            if unmoved_seconds >= STUCK_SECONDS:
+                raise ProjectorStuckError(f"the database has said nothing for {STUCK_SECONDS:.0f} s.")
+            continue
+        looked, looking = looking, None
         try:
-            health = await runner.health()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            health = looked.result()
+        except Exception as error:
+            if not is_away(error):
+                raise
             log.warning("database_away", error=repr(error))
             continue
         if health.lag_events > LAG_WORTH_A_WORD:

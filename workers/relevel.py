@@ -91,7 +91,7 @@ class Releveler:
                 )
 
     async def _move(self, job: Job, user_ids: Sequence[str]) -> int:
-        """Give the commands; how many accounts moved. A refusal of one is logged, and does not keep the others."""
+        """Give the commands; how many accounts moved. Whatever is wrong with one is logged, and does not keep the others."""
         moved = 0
         request = str(uuid_utils.uuid7())
         async for some in paced((user_id, 1) for user_id in user_ids):
@@ -103,7 +103,7 @@ class Releveler:
                     # A kept answer counts: whoever got it first has not reached the checkpoint.
                     moved += msgspec.convert(outcome.data, LevelsAnswer, from_attributes=True).moved > 0
                 else:
-                    log.error("level_not_decided", user_id=user_id, error=str(outcome))
+                    log.error("level_not_decided", user_id=user_id, error=repr(outcome))
         return moved
 
 

@@ -6,7 +6,7 @@ sent again in another batch, in another order, with other blanks. Whether the ba
 Read next: `points.py` for the single commands.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -21,7 +21,7 @@ from api.call import Call, call_of, utc_now
 from api.commands import LeanRoute
 from api.documented import Documented, opened_to
 from api.envelope import Reply, failure, success
-from api.errors import status_of
+from api.errors import said_of, status_of
 from api.fields import (
     Description,
     Instant,
@@ -270,21 +270,23 @@ def _check_keys(prepared: list[_Prepared]) -> None:
             raise DuplicateBatchKey(message, [{"field": f"items[{index}].key", "message": f"is that of item {first}."}])
 
 
-def _done(call: Call, prepared: list[_Prepared], outcomes: list[Answer | LedgerError], message: str) -> Reply:
+def _done(call: Call, prepared: list[_Prepared], outcomes: Sequence[Answer | BaseException], message: str) -> Reply:
     answers = [outcome for outcome in outcomes if type(outcome) is Answer]
     results = [
-        _result(index, item.key, outcome) for index, (item, outcome) in enumerate(zip(prepared, outcomes, strict=True))
+        _result(call, index, item.key, outcome)
+        for index, (item, outcome) in enumerate(zip(prepared, outcomes, strict=True))
     ]
     headers = answer_headers(max(a.position for a in answers), replayed=replay_header(answers)) if answers else []
     return success(call, message, BatchAnswer(results), headers=headers)
 
 
-def _result(index: int, key: str | None, outcome: Answer | LedgerError) -> ItemResult:
+def _result(call: Call, index: int, key: str | None, outcome: Answer | BaseException) -> ItemResult:
     if type(outcome) is Answer:  # isinstance on a Struct goes through a Python ABC
         return ItemResult(index, True, key or UNSET, outcome.data)
-    assert isinstance(outcome, LedgerError), "an outcome is an answer or a refusal"
-    data = UNSET if outcome.data is None else outcome.data
-    error = ItemError(outcome.code, outcome.message, status_of(outcome), data)
+    assert isinstance(outcome, BaseException), "an outcome is an answer or an error"
+    said = said_of(call, outcome)
+    data = UNSET if said.data is None else said.data
+    error = ItemError(said.code, said.message, status_of(said), data)
     return ItemResult(index, False, key or UNSET, error=error)
 
 

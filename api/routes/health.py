@@ -12,7 +12,6 @@ import asyncpg
 import msgspec
 from litestar import Request, Response, get
 from msgspec import UNSET, UnsetType
-from redis.exceptions import RedisError
 
 from api.call import call_of, utc_now
 from api.documented import Documented, opened_to
@@ -20,6 +19,7 @@ from api.envelope import encode, failure, success, timestamp
 from api.queries import Nothing, read_query
 from api.resources import Resources
 from api.security import OPEN
+from ledger.store.away import is_redis_away
 from ledger.store.migrate import PARTITIONS_AHEAD
 from projections.live_checkpoint import SenderLag, get_sender_lag
 from projections.log import partitions_ahead
@@ -199,7 +199,9 @@ async def check(resources: Resources) -> HealthAnswer:
 async def _redis(resources: Resources) -> bool:
     try:
         await resources.redis.ping()
-    except (RedisError, OSError, TimeoutError):
+    except Exception as error:
+        if not is_redis_away(error):
+            raise
         return False
     return True
 
@@ -211,7 +213,7 @@ async def _database(resources: Resources) -> Found | None:
             models = await list_read_models(resources.pool)
             sender = await get_sender_lag(resources.pool)
             partitions = await partitions_ahead(resources.pool)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
         return None
     lags = {m.name: Lag(m.position, m.lag_events, m.lag_seconds, m.state) for m in models}
     return Found(head, lags, sender, partitions)

@@ -7,13 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import accumulate
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from msgspec.structs import replace
 
 from ledger.store.append_line import AppendLine
 from ledger.store.append_wire import APPEND, Answered
+from ledger.store.away import is_away
 from ledger.store.migrate import MigrationError
 from ledger.store.port import (
     AmbiguousAppendError,
@@ -27,6 +28,7 @@ from ledger.store.port import (
 )
 
 T = TypeVar("T")
+_Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 
 LOAD: Final = """
 SELECT h.position, t.*
@@ -61,9 +63,6 @@ HEAD: Final = "SELECT position FROM ledger.head WHERE shard = 0"
 
 NEEDED_MIGRATION: Final = 9
 """The first in which an append may follow another."""
-_UNANSWERED: Final = ("08", "25P03", "25P04", "25006", "40", "53", "55", "57", "58")
-"""What a statement is not to blame for: connections, transactions that lasted too long, a demoted leader, conflicts,
-resources, locks, operators, the disk. Beginnings of the codes in PostgreSQL's appendix A."""
 _PLANNING: Final = {
     # Plans made while tables are empty would scan them sequentially for as long as the connection lives.
     "enable_seqscan": "off",
@@ -81,9 +80,7 @@ _WRITER_SETTINGS: Final = {
 class _Writer:
     """The appender on one connection, inside or outside of a transaction."""
 
-    def __init__(
-        self, connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]", watchdog_seconds: float
-    ) -> None:
+    def __init__(self, connection: _Connection, watchdog_seconds: float) -> None:
         self.connection = connection
         self._watchdog_seconds = watchdog_seconds
 
@@ -253,16 +250,14 @@ class PostgresStore:
             await self._readers.close()
 
 
-async def _with_head_locked(
-    connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]",
-) -> asyncpg.transaction.Transaction:
+async def _with_head_locked(connection: _Connection) -> asyncpg.transaction.Transaction:
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute("SELECT ledger.lock_head()")
     return transaction
 
 
-async def _check_migrated(connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]") -> None:
+async def _check_migrated(connection: _Connection) -> None:
     """Refuse an append function that expects what is not named any more: it would fence too little."""
     there = await connection.fetchval("SELECT to_regclass('public.ledger_migrations')")
     at = await connection.fetchval("SELECT max(version) FROM public.ledger_migrations") if there else None
@@ -329,7 +324,7 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
     if state == "LG001":
         return StoreRewoundError(str(error))
     # Also a log that has run out of partitions is for the operator to mend: until then, send again.
-    if state.startswith(_UNANSWERED) or (state == "23514" and "no partition" in str(error)):
+    if is_away(error) or (state == "23514" and "no partition" in str(error)):
         return AmbiguousAppendError(str(error))
     return RejectedAppendError(str(error))
 

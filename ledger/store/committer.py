@@ -72,6 +72,11 @@ class Committer(Concluding):
         """What stopped the flusher for good, if anything did."""
         return self._broken
 
+    async def ended(self) -> None:
+        """Return when the flusher has ended, told to or not (`broken`)."""
+        if self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
     async def _run(self) -> None:
         try:
             await self._pipeline()

@@ -14,6 +14,7 @@ import structlog
 
 from ledger.audit.chain import GENESIS
 from ledger.errors import CorruptionError
+from ledger.store.away import is_away
 from ledger.store.cache import Entry
 from ledger.store.codec import CATEGORIES, category_of, decode
 
@@ -59,14 +60,6 @@ BYTES_PER_EVENT: Final = 320
 POSITIONS_A_PAGE: Final = 10_000
 EVENTS_AT_ONCE: Final = 5_000
 IDLE_SECONDS: Final = 1.0
-
-AWAY: Final = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-)
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +126,9 @@ class SnapshotFollower:
         while not stop.is_set():
             try:
                 moved = await self.step()
-            except AWAY as error:
+            except Exception as error:
+                if not is_away(error):
+                    raise
                 log.warning("snapshots wait for the database", error=repr(error))
                 moved = 0
             if not moved:

@@ -10,6 +10,8 @@ import pytest
 from dirty_equals import IsPartialDict
 
 from api.call import Call
+from ledger import handler
+from ledger.domain.points import SpendPoints
 from tests.api.raw_client import connected, head_and_body
 
 
@@ -69,6 +71,22 @@ async def test_a_malformed_item_is_that_items_error(api: Any) -> None:
     assert [r["ok"] for r in results] == [True] + [False] * 6
     fields = [r["error"]["data"][0]["field"] for r in results[1:]]
     assert fields == ["amount", "type", "body", "colour", "description", "occurredAt"]
+
+
+async def test_a_fault_of_ours_in_one_item_is_that_items_error(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: Any) -> None:
+        raise RuntimeError("the secret is in /etc/secret")
+
+    monkeypatch.setitem(handler.USE_CASES, SpendPoints, explode)
+    user = await api.member()
+    names = [api.name("item") for _ in range(3)]
+    answer = await send(api, [earn(names[0], user, 5), spend(names[1], user, 1), earn(names[2], user, 2)])
+    assert answer.status_code == 200
+    results = answer.json()["data"]["results"]
+    assert [r["ok"] for r in results] == [True, False, True]
+    assert results[1] == IsPartialDict(key=names[1], error=IsPartialDict(error="INTERNAL_ERROR", statusCode=500))
+    assert "secret" not in answer.text
+    assert (await api.points(user, answer))["balance"] == 7
 
 
 async def test_an_atomic_batch_is_all_or_none_and_names_the_first_refusal(api: Any) -> None:

@@ -1,22 +1,28 @@
 """The sweeper: what is overdue is recorded once, however often and however late one sweeps."""
 
-from asyncio import gather
+from asyncio import create_task, gather, get_running_loop, sleep, timeout
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from signal import SIGINT, SIGTERM
 
 import asyncpg
 import pytest
 
 from ledger.decision import Origin
 from ledger.domain.points import EarnPoints, SpendPoints
+from ledger.errors import StoreUnavailable
 from ledger.handler import Handler, RegisterMember
 from ledger.store.append import PostgresStore
 from ledger.store.codec import Actor
 from ledger.store.committer import Committer
+from ledger.store.port import StoreRewoundError
 from projections.catalogue import PROJECTIONS
 from projections.runner import Runner
 from workers import expiry
+from workers import main as worker_main
 from workers.expiry import Sweeper
+from workers.main import run_worker
 
 NOW = datetime.now(UTC)
 
@@ -117,3 +123,46 @@ async def test_two_sweeps_at_once_record_nothing_twice(shop, database_url, monke
     assert again.accounts == 0, "one process sweeps once at a time"
     assert one.lots + other.lots == 20
     assert await expiries(database_url) == [f"m{number:02}" for number in range(20)]
+
+
+async def test_an_account_whose_lots_cannot_be_recorded_does_not_keep_the_others(shop, database_url, monkeypatch):
+    monkeypatch.setattr(expiry, "PAGE", 1)
+    for number in range(4):
+        await shop.give(f"m{number}", 5, "r", expires_in_seconds=-60 + number)
+    superuser = await asyncpg.connect(database_url)
+    await superuser.execute(
+        "CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        " IF NEW.stream = 'account-m0' THEN RAISE EXCEPTION 'made up'; END IF; RETURN NEW; END$$;"
+        "CREATE TRIGGER refuses BEFORE INSERT ON ledger.events FOR EACH ROW EXECUTE FUNCTION refuses()"
+    )
+    await shop.projector.catch_up()
+    swept = await shop.sweeper.sweep()
+    assert (swept.lots, swept.failed) == (3, 1)
+    await superuser.execute("DROP TRIGGER refuses ON ledger.events")
+    await superuser.close()
+    assert await shop.sweep() == (1, 1)
+    assert await expiries(database_url) == ["m0", "m1", "m2", "m3"]
+
+
+async def test_a_worker_whose_committer_has_ended_ends(database_url, redis_url, monkeypatch):
+    """As after a failover to a log that is shorter: nothing would be done any more, and nobody would know."""
+    committers = []
+
+    def kept(*args, **options):
+        committers.append(Committer(*args, **options))
+        return committers[-1]
+
+    monkeypatch.setattr(worker_main, "Committer", kept)
+    running = create_task(run_worker(redis_url, database_url, database_url))
+    for _ in range(2000):
+        if committers and committers[0]._flusher is not None:
+            break
+        await sleep(0.01)
+    committers[0]._known = 10**6
+    with suppress(StoreUnavailable):
+        await Handler(committers[0]).handle(RegisterMember("ann", "A"), origin(NOW))
+    async with timeout(20):
+        with pytest.raises(StoreRewoundError):
+            await running
+    for number in (SIGINT, SIGTERM):  # arq has taken them
+        get_running_loop().remove_signal_handler(number)

@@ -1,12 +1,19 @@
 """The projector process watches itself: one that leads and does not move ends, and is started anew."""
 
 import asyncio
+import sys
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from ledger.handler import Handler, RegisterMember
+from ledger.store.append import PostgresStore
+from ledger.store.committer import Committer
 from projections.follow import Metrics
 from projections.runner import Health
+from tests.contract.members import asked, register
 from workers import projector
 from workers.projector import ProjectorStuckError, _until, _watch
 
@@ -105,3 +112,85 @@ async def test_told_to_stop_the_reader_is_left_to_finish_its_page():
     assert finished == []
     await asyncio.sleep(0.1)
     assert finished == ["page"]
+
+
+class Hole:
+    """A way to the database in which what was connected before it was dug is gone without a word; new ones get through."""
+
+    def __init__(self) -> None:
+        self.ways: set[asyncio.Task[None]] = set()
+        self._dug = 0
+        self._connections = 0
+
+    def dig(self) -> None:
+        self._dug = self._connections
+
+    @asynccontextmanager
+    async def before(self, url: str):
+        inside = urlsplit(url)
+        server = await asyncio.start_server(
+            lambda reader, writer: self._enter(reader, writer, inside.hostname, inside.port), "127.0.0.1"
+        )
+        async with server:
+            yield url.replace(f":{inside.port}/", f":{server.sockets[0].getsockname()[1]}/")
+            for way in self.ways:
+                way.cancel()
+            await asyncio.gather(*self.ways, return_exceptions=True)
+
+    async def _enter(self, reader, writer, host, port) -> None:
+        self._connections += 1
+        number = self._connections
+        there_reader, there = await asyncio.open_connection(host, port)
+        for one, other in ((reader, there), (there_reader, writer)):
+            self.ways.add(asyncio.create_task(self._pass_on(number, one, other)))
+
+    async def _pass_on(self, number, reader, writer) -> None:
+        try:
+            while data := await reader.read(65536):
+                if number > self._dug:
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+PROJECTOR = """
+import asyncio, sys
+from workers import projector
+projector.WATCH_SECONDS, projector.STUCK_SECONDS = 0.2, 1.0
+asyncio.run(projector.run_projector(sys.argv[1], sys.argv[1], ""))
+"""
+
+
+@pytest.mark.services
+@pytest.mark.slow
+async def test_a_projector_whose_connections_have_gone_without_a_word_ends(database_url):
+    """A host that is lost, a NAT that forgot: nothing comes, no error either. Its supervisor starts another one."""
+    store = await PostgresStore(database_url).open()
+    committer = await Committer(store).start()
+    await register(Handler(committer), "a")
+    hole, logged = Hole(), b""
+    async with hole.before(database_url) as url:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROJECTOR, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        position = "SELECT coalesce(min(position), 0) FROM read_models.builds"
+        watcher = await asyncpg.connect(database_url)
+        async with asyncio.timeout(20):
+            while await watcher.fetchval(position) < 1:
+                pass
+        hole.dig()
+        await Handler(committer).handle(RegisterMember("b", "B"), asked())
+        try:
+            async with asyncio.timeout(30):
+                logged, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode != 0
+        assert b"ProjectorStuckError: the database has said nothing" in logged
+        await watcher.close()
+    await committer.stop()
+    await store.close()

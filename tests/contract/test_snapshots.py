@@ -203,3 +203,26 @@ async def test_it_runs_until_it_is_told_to_stop(handler: Handler, pool: Any) -> 
             pass
     stop.set()
     await asyncio.wait_for(running, 5)
+
+
+@pytest.mark.parametrize("state", ["25006", "40001", "40P01", "55P03", "58030"])
+async def test_it_waits_for_what_is_nobody_s_mistake(
+    handler: Handler, pool: Any, database_url: str, state: str
+) -> None:
+    await earn_and_spend(handler, 300)
+    superuser = await asyncpg.connect(database_url)
+    await superuser.execute(
+        "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{state}'; END$$;"
+        "CREATE TRIGGER fails BEFORE INSERT ON ledger.snapshots EXECUTE FUNCTION fails()"
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(SnapshotFollower(pool).run(stop))
+    assert (await asyncio.wait([running], timeout=0.3))[0] == set()
+    await superuser.execute("DROP TRIGGER fails ON ledger.snapshots")
+    await superuser.close()
+    async with asyncio.timeout(10):
+        while not await pool.fetchval("SELECT EXISTS (SELECT 1 FROM ledger.snapshots)"):
+            pass
+    stop.set()
+    await asyncio.wait_for(running, 5)

@@ -22,7 +22,7 @@ class _BrokenPage:
 
     def apply(self, event):
         if event.position in self.projection.fold_error_at:
-            raise ValueError(f"cannot fold {event.position}")
+            raise ValueError(f"cannot fold {event.position}, \0 or \ud800")
         self.seen.add(event.position)
         self.page.apply(event)
 

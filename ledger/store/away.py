@@ -1,0 +1,29 @@
+"""Whether it is the database that does not answer, or what it was asked: one list for all who wait and come again.
+
+The same for Redis. asyncpg and redis only.
+Read next: `append.py` and `snapshots.py`, two of those.
+"""
+
+from typing import Final
+
+import asyncpg
+from redis.exceptions import RedisError
+
+UNANSWERED: Final = ("08", "25P03", "25P04", "25006", "40", "53", "55", "57", "58")
+"""What a statement is not to blame for: connections, transactions that lasted too long, a server that may only be read,
+conflicts, resources, locks, operators, the disk. Beginnings of the codes in PostgreSQL's appendix A."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether asking again later is right, and nothing about the question is wrong."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(UNANSWERED)
+    # The last is what a pool may say that puts back a connection cut in the middle.
+    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+
+
+def is_redis_away(error: BaseException) -> bool:
+    """As `is_away`, of Redis: what it says, a lost connection, and uvloop's word for one that was lost just now."""
+    if isinstance(error, RuntimeError):
+        return "closed" in str(error)  # "unable to perform operation on <TCPTransport closed=True ...>"
+    return isinstance(error, RedisError | OSError)
