@@ -54,7 +54,6 @@ class WholeRequestsProtocol(OneWriteProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
-        self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
         """The head is whole: whose request is it?"""
@@ -62,18 +61,20 @@ class WholeRequestsProtocol(OneWriteProtocol):
         if self._route is None or not self._is_usual():
             self._hand_over()
             return
-        self._head_bytes = None
+        self._unmade = 0
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         if self._route is None:
             super().on_body(body)
         else:
+            self._unmade = 0
             self._body += body
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         if self._route is not None:
+            self._unmade = 0
             call = Call(
                 {"method": "POST", "query_string": b"", "headers": self.headers}, self._route.path, self._gate.resources
             )
@@ -136,6 +137,7 @@ class WholeRequestsProtocol(OneWriteProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        self._say_last_words()
         self._idle_until = self.loop.time() + self.timeout_keep_alive
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_at(self._idle_until, self.timeout_keep_alive_handler)

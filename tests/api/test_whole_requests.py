@@ -115,9 +115,7 @@ async def test_a_connection_that_ends_is_freed_without_the_collector(api: Any, s
         gc.enable()
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Expect": "100-continue"}, {"Upgrade": "h2c", "Connection": "upgrade"}, {"Connection": "close"}]
-)
+@pytest.mark.parametrize("headers", [{"Expect": "100-continue"}, {"Connection": "close"}])
 async def test_what_is_out_of_the_ordinary_goes_uvicorns_way(
     api: Any, shop: Shop, by_uvicorn: list[str], headers: dict[str, str]
 ) -> None:
