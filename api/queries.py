@@ -70,6 +70,8 @@ def read_query(call: Call, kind: type[Q]) -> Q:
     except msgspec.ValidationError as error:
         raise _named(refusal_of(error, kind)) from None
     _check_numbers(query, values)
+    if isinstance(query, Cursor) and query.after is not None and query.page != 1:
+        raise InvalidCommand.field("page", "has no place beside after, which takes its place: give one of them.")
     return query
 
 

@@ -66,6 +66,14 @@ async def test_a_cursor_upwards_comes_to_what_is_written_meanwhile(api: Any) -> 
     assert rest["meta"]["nextCursor"] is None
 
 
+async def test_a_page_beside_a_cursor_is_refused(api: Any) -> None:
+    user, position = await seven(api)
+    cursor = (await history(api, user, limit=2, minPosition=position))["meta"]["nextCursor"]
+    answer = await api.get(HISTORY, user, "buyer", limit=2, after=cursor, page=2)
+    assert (answer.status_code, answer.json()["data"][0]["field"]) == (400, "page")
+    assert amounts(await history(api, user, limit=2, after=cursor, page=1)) == [5, 4]
+
+
 async def test_a_cursor_of_the_other_order_is_refused(api: Any) -> None:
     user, position = await seven(api)
     cursor = (await history(api, user, limit=2, minPosition=position))["meta"]["nextCursor"]
