@@ -76,6 +76,8 @@ class OneWriteProtocol(HttpToolsProtocol):
     """Bytes that have come and of which nothing was made yet: of a head, of a trailer, of what a chunk says of itself."""
     _read = b""
     """What is being parsed."""
+    _again = b""
+    """What is to be parsed anew."""
     _last_words: bytes | None = None
     """What is to be said when all requests are answered, and then no more."""
 
@@ -96,6 +98,9 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._unmade += len(data)
         self._read = data
         super().data_received(data)
+        while self._again:
+            self._read, self._again = self._again, b""
+            super().data_received(self._read)
         self._read = b""
         if self._unmade > HEAD_BYTES and not self.transport.is_closing():
             self._end_with(HEAD_TOO_LARGE)
@@ -149,6 +154,8 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def _end_with(self, answer: bytes) -> None:
         """Say this when all requests are answered that came whole, and close."""
+        if self._last_words is not None:
+            return
         self._last_words = answer
         newest: RequestResponseCycle | None = self.cycle  # uvicorn does not say that there is none at first
         if getattr(newest, "more_body", False):
@@ -168,7 +175,8 @@ class OneWriteProtocol(HttpToolsProtocol):
     # what is not spoken here: clients in Java ask each time whether it is HTTP/2
 
     def _is_upgrade_to_ignore(self) -> bool:
-        return self.parser.should_upgrade() and not self._should_upgrade() and self._get_upgrade() is not None
+        """The parser looks at every `Connection`, uvicorn at one: where they differ, no WebSocket is meant."""
+        return self.parser.should_upgrade() and not self._should_upgrade() and self.parser.get_method() != b"CONNECT"
 
     def _unsupported_upgrade_warning(self) -> None:
         """The parser has stopped behind the head. A server may ignore the upgrade (RFC 9110, 7.8): read it without."""
@@ -177,10 +185,11 @@ class OneWriteProtocol(HttpToolsProtocol):
             return
         kept = [header for header in map(_without_upgrade, self.headers) if header is not None]
         lines = [b"%b: %b\r\n" % header for header in kept]
-        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, b"".join(lines))
+        version = self.parser.get_http_version().encode()
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, b"".join(lines))
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self.data_received(head + self._read[stopped.args[0] :])
+        self._again = head + self._read[stopped.args[0] :]
 
 
 def _without_upgrade(header: tuple[bytes, bytes]) -> tuple[bytes, bytes] | None:

@@ -17,6 +17,7 @@ import uuid_utils
 
 from ledger.decision import Answer, Origin
 from ledger.domain.points import ExpireLots
+from ledger.errors import Unavailable
 from ledger.handler import ExpiryAnswer, Handler
 from ledger.store.codec import Actor
 from ledger.store.committer import Committer
@@ -63,6 +64,8 @@ class Sweeper:
         self._at_work = True
         try:
             await self._sweep(swept)
+        except Unavailable as error:
+            log.warning("expiry_waits", reason=str(error))
         finally:
             self._at_work = False
         return swept
@@ -88,6 +91,8 @@ class Sweeper:
                     swept.accounts += 1
                     swept.lots += outcome.data.expired_lots
                     self._position = max(self._position, outcome.position)
+                elif isinstance(outcome, Unavailable):
+                    raise outcome
                 else:
                     swept.failed += 1
                     log.warning("lots_not_expired", user_id=user, error=repr(outcome))

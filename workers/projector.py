@@ -84,7 +84,7 @@ async def _until(stopping: asyncio.Event, *coroutines: Coroutine[Any, Any, Any])
 
 
 async def _watch(runner: Runner) -> None:
-    """Say when it is far behind; raise when it has stopped moving, or leads and gets no answer from the database."""
+    """Say when it is far behind; raise when it has stopped moving, or gets no answer from the database."""
     moved = (-1, 0)
     unmoved_seconds = 0.0
     looking: asyncio.Task[Health] | None = None
@@ -93,7 +93,7 @@ async def _watch(runner: Runner) -> None:
         # Waited for and never cancelled: on a connection whose other end is gone, asyncpg waits for that as well.
         looking = looking or asyncio.create_task(runner.health())
         if not (await asyncio.wait([looking], timeout=WATCH_SECONDS))[0]:
-            unmoved_seconds = unmoved_seconds + 2 * WATCH_SECONDS if runner.leading else 0.0
+            unmoved_seconds += 2 * WATCH_SECONDS  # whether it leads or waits for its turn
             log.warning("database_silent", seconds=unmoved_seconds)
             if unmoved_seconds >= STUCK_SECONDS:
                 raise ProjectorStuckError(f"the database has said nothing for {STUCK_SECONDS:.0f} s.")

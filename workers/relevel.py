@@ -17,7 +17,7 @@ import uuid_utils
 
 from ledger.decision import Answer, Origin
 from ledger.domain.levels import RedecideLevels
-from ledger.errors import CorruptionError, Unavailable
+from ledger.errors import CorruptionError, LedgerError, Unavailable
 from ledger.handler import Handler, LevelsAnswer
 from ledger.store.codec import Actor
 from ledger.store.committer import Committer
@@ -91,8 +91,12 @@ class Releveler:
                 )
 
     async def _move(self, job: Job, user_ids: Sequence[str]) -> int:
-        """Give the commands; how many accounts moved. Whatever is wrong with one is logged, and does not keep the others."""
+        """Give the commands; how many accounts moved. A refusal of one is logged, and does not keep the others.
+
+        Nor does a fault of ours, but it keeps the checkpoint where it is: who stands wrong must not be taken for done.
+        """
         moved = 0
+        fault: BaseException | None = None
         request = str(uuid_utils.uuid7())
         async for some in paced((user_id, 1) for user_id in user_ids):
             commands = [(RedecideLevels(user_id), _origin(job, user_id, request)) for user_id in some]
@@ -104,6 +108,10 @@ class Releveler:
                     moved += msgspec.convert(outcome.data, LevelsAnswer, from_attributes=True).moved > 0
                 else:
                     log.error("level_not_decided", user_id=user_id, error=repr(outcome))
+                    if not isinstance(outcome, LedgerError):
+                        fault = outcome
+        if fault is not None:
+            raise fault
         return moved
 
 

@@ -52,8 +52,8 @@ class Concluding(Intake):
         return self._patient.resent
 
     def _progress(self) -> int | None:
-        """Another number after each append; None while nobody waits."""
-        return self.flushes if self._in_flight else None
+        """Another number after each append and each rejection; None while nobody waits."""
+        return self.flushes + self._settled if self._in_flight else None
 
     async def _concluded(self, sent: Sent) -> set[str] | None:
         """Merge and take down what was sent; the streams on which nothing may have been decided since (None: any)."""

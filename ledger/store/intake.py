@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+import structlog
+
 from ledger.decision import Answer
 from ledger.errors import DuplicateBatchKey, Overloaded, StoreUnavailable, Unavailable
 from ledger.store.work import Countdown, Waiting, Work
@@ -17,6 +19,8 @@ PATIENCE: Final = 2
 """After so many conflicts a command is decided under the head lock, so that no process starves."""
 
 Unit = Sequence[Work]
+
+log = structlog.get_logger(__name__)
 
 
 class Intake:
@@ -30,6 +34,7 @@ class Intake:
         self._wake = asyncio.Event()
         self._in_flight: dict[str, Work] = {}
         self._closed = False
+        self._settled = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -50,6 +55,8 @@ class Intake:
                 if isinstance(outcome, Answer):
                     return Answer(outcome.status, outcome.data, outcome.position, replayed=True)
                 raise outcome
+            if isinstance(outcome, StoreUnavailable):
+                raise outcome  # nobody knows when it is free
             # Another request under this key: if it was kept the store says so, if it was refused the key is free.
         self._check_room(1)
         work.future = future = self._create_future()
@@ -98,7 +105,8 @@ class Intake:
         if len({work.identity for work in works}) < len(works):
             raise DuplicateBatchKey("A key stands twice in this batch.")
         while busy := [first for work in works if (first := self._in_flight.get(work.identity)) is not None]:
-            await _outcome_of(busy[0])
+            if isinstance(outcome := await _outcome_of(busy[0]), StoreUnavailable):
+                raise outcome
         self._check_room(len(works))
         futures = [self._create_future() for _ in works]
         for work, future in zip(works, futures, strict=True):
@@ -146,13 +154,17 @@ class Intake:
     def _tell_to_repeat(self) -> None:
         """Let nobody wait for a database that is away; what is not yet decided is let go, the rest goes on."""
         for work in self._in_flight.values():
-            work.settle(StoreUnavailable("The database does not answer; repeat the request with the same key.", 5))
+            try:
+                work.settle(StoreUnavailable("The database does not answer; repeat the request with the same key.", 5))
+            except Exception:
+                log.exception("somebody could not be told to repeat a request")
         for work in (work for unit in self._queue for work in unit):
             self._in_flight.pop(work.identity, None)
         self._queue.clear()
         self._waiting = 0
 
     def _settle(self, work: Work, outcome: Answer | BaseException) -> None:
+        self._settled += 1
         if self._in_flight.get(work.identity) is work:
             del self._in_flight[work.identity]
         work.settle(outcome)

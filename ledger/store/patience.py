@@ -67,6 +67,7 @@ class ClientPatience:
             self._timer.cancel()
 
     def _look(self) -> None:
+        self.begin()
         progress = self._progress()
         self._silent_seconds = (
             0.0 if progress is None or progress != self._seen else self._silent_seconds + _look_seconds()
@@ -75,7 +76,6 @@ class ClientPatience:
         if self._silent_seconds >= CLIENT_PATIENCE_SECONDS:
             self._tell_to_repeat()
             self._silent_seconds -= _LOOK_SECONDS
-        self.begin()
 
 
 def _look_seconds() -> float:

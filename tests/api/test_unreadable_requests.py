@@ -79,6 +79,34 @@ async def test_an_offer_of_http_2_is_ignored(api: Any, shop: Shop, connection: s
     assert json.loads(answer.text)["data"]["newBalance"] == 9
 
 
+async def test_an_offer_of_http_2_in_two_connection_headers_is_ignored_too(api: Any, shop: Shop) -> None:
+    """The parser adds them up, uvicorn looks at the last: what lies between must not become a request of its own."""
+    user = await api.member()
+    head, _ = shop.earn(user, api.name("key"), Connection="upgrade", Upgrade="h2c")
+    inner = shop.whole(user, api.name("key"))
+    outer = head.replace(b"Connection: upgrade\r\n", b"Connection: upgrade\r\nConnection: keep-alive\r\n")
+    lines = [line for line in outer.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    outer = b"\r\n".join([lines[0], b"Content-Length: %d" % len(inner), *lines[1:]])
+    for pieces in ([outer, inner], [outer + inner]):
+        async with connected(api) as client:
+            answer = await client.asked(*pieces)
+            assert (answer.status, json.loads(answer.text)["error"]) == (400, "INVALID_JSON")
+            assert (await client.asked(shop.whole(user, api.name("key")))).status == 201
+
+
+async def test_hundreds_of_offers_in_one_read_are_each_answered(api: Any) -> None:
+    offer = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with connected(api) as client:
+        await client.send(offer * 400)
+        assert {(await client.answer()).status for _ in range(400)} == {200}
+
+
+async def test_an_offer_in_old_http_stays_old_http(api: Any) -> None:
+    async with connected(api) as client:
+        await client.send(b"GET /health HTTP/1.0\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
+        assert (await client.rest()).startswith(b"HTTP/1.1 200")
+
+
 async def test_an_offer_of_http_2_that_asks_to_close_is_answered_and_closed(api: Any, shop: Shop) -> None:
     head, body = shop.earn(await api.member(), api.name("key"), Connection="upgrade, close", Upgrade="h2c")
     async with connected(api) as client:

@@ -144,6 +144,25 @@ async def test_an_account_whose_lots_cannot_be_recorded_does_not_keep_the_others
     assert await expiries(database_url) == ["m0", "m1", "m2", "m3"]
 
 
+async def test_a_sweep_ends_where_nothing_can_be_appended(shop, database_url, monkeypatch):
+    monkeypatch.setattr(expiry, "PAGE", 1)
+    for number in range(4):
+        await shop.give(f"m{number}", 5, "r", expires_in_seconds=-60 + number)
+    await shop.projector.catch_up()
+    asked_for = []
+
+    async def away(commands):
+        asked_for.extend(commands)
+        return [StoreUnavailable("away")] * len(commands)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shop.sweeper._handler, "handle_each", away)
+        swept = await shop.sweeper.sweep()
+    assert (swept.lots, swept.failed, len(asked_for)) == (0, 0, 1)
+    assert await shop.sweep() == (4, 4)
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # arq's own
 async def test_a_worker_whose_committer_has_ended_ends(database_url, redis_url, monkeypatch):
     """As after a failover to a log that is shorter: nothing would be done any more, and nobody would know."""
     committers = []

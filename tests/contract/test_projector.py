@@ -160,7 +160,7 @@ class Hole:
 PROJECTOR = """
 import asyncio, sys
 from workers import projector
-projector.WATCH_SECONDS, projector.STUCK_SECONDS = 0.2, 1.0
+projector.WATCH_SECONDS, projector.STUCK_SECONDS = 0.5, 3.0
 asyncio.run(projector.run_projector(sys.argv[1], sys.argv[1], ""))
 """
 

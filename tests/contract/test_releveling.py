@@ -20,6 +20,7 @@ from ledger.handler import Handler, RegisterMember
 from ledger.store.append import PostgresStore
 from ledger.store.codec import Actor
 from ledger.store.committer import Committer
+from ledger.store.port import RejectedAppendError
 from projections.live_checkpoint import events_after
 from projections.live_events import messages_of
 from projections.points import Points
@@ -248,4 +249,18 @@ async def test_the_worker_process_does_it_by_the_clock(house, redis_url):
     finally:
         process.terminate()
         assert await process.wait() == 0
+    await house.everybody_stands_right()
+
+
+async def test_what_nobody_expected_does_not_end_as_done(house):
+    """As while the database is changed under it: the checkpoint stays, and all are decided when it is over."""
+    await house.replace(programme(500, 2600, 2700))
+    superuser = await asyncpg.connect(house.url)
+    await superuser.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC, ledger_api")
+    with pytest.raises(RejectedAppendError):
+        await house.releveler().relevel()
+    assert (await progress(house))[1] == "running"
+    await superuser.execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA ledger TO ledger_api")
+    await superuser.close()
+    assert await house.releveler().relevel() > 0
     await house.everybody_stands_right()

@@ -46,6 +46,8 @@ def test_a_database_that_is_away(error: Exception) -> None:
         exceptions.UndefinedTableError("none"),
         exceptions.ActiveSQLTransactionError("needs READ COMMITTED"),
         asyncpg.PostgresError("of no class"),
+        exceptions.ProtocolError("no decoder for OID 705"),
+        exceptions.UndefinedFileError("a file is missing"),
         ValueError("a bug"),
         RuntimeError("a bug"),
     ],
