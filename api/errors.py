@@ -229,7 +229,7 @@ def _from_litestar(error: HTTPException, call: Call) -> LedgerError | None:
         allow = allow_header(method.strip() for method in (error.headers or {}).get("allow", "").split(","))
         return MethodNotAllowed(f"{call.path} takes {allow}, not {call.method}.", allow)
     if error.status_code == 400:
-        return InvalidCommand("The request cannot be read.")
+        return InvalidCommand.field("request", "cannot be read.")
     return None
 
 

@@ -58,7 +58,7 @@ def read_query(call: Call, kind: type[Q]) -> Q:
             max_num_fields=PARAMETERS_AT_MOST,
         )
     except ValueError:
-        raise InvalidCommand("The query is not percent-encoded UTF-8 of at most 50 parameters.") from None
+        raise InvalidCommand.field("query", "is not percent-encoded UTF-8 of at most 50 parameters.") from None
     for name, text in pairs:
         if name in values:
             raise InvalidCommand.field(name, "is given more than once.")

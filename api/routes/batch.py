@@ -115,6 +115,12 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     items: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=ITEMS_AT_MOST, description="a list of 1 to 1000")]
 
 
+class _Keyed(msgspec.Struct, frozen=True):
+    """An item of which nothing else is asked."""
+
+    key: Key | None = None
+
+
 class ItemError(msgspec.Struct, frozen=True, rename="camel"):
     """Why an item was refused: what the single command would have answered."""
 
@@ -183,6 +189,7 @@ _COMMAND_OF: Final[Mapping[type, Callable[[Any], Any]]] = {
 _decode_batch: Final = msgspec.json.Decoder(BatchBody)
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope)
 _decode_item: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Item)
+_decode_keyed: Final = msgspec.json.Decoder(_Keyed)
 _canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -246,8 +253,16 @@ def _prepare_raw(call: Call, raw: bytes, now: datetime) -> _Prepared:
     try:
         item = decode_body(_decode_item, raw)
     except LedgerError as refusal:
-        return _Prepared(None, None, refusal)
+        return _Prepared(_key_of(raw), None, refusal)
     return _prepare(call, item, now)
+
+
+def _key_of(raw: bytes) -> str | None:
+    """The key of an item that is wrong otherwise, if it has one: whoever sent it looks for it under that."""
+    try:
+        return _decode_keyed.decode(raw).key
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _prepare(call: Call, item: Item, now: datetime) -> _Prepared:

@@ -69,6 +69,7 @@ async def test_a_malformed_item_is_that_items_error(api: Any) -> None:
     ]
     results = (await send(api, items)).json()["data"]["results"]
     assert [r["ok"] for r in results] == [True] + [False] * 6
+    assert [r.get("key") for r in results] == [item and item.get("key") for item in items]
     fields = [r["error"]["data"][0]["field"] for r in results[1:]]
     assert fields == ["amount", "type", "body", "colour", "description", "occurredAt"]
 
