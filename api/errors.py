@@ -34,6 +34,7 @@ from litestar.exceptions import HTTPException
 
 from api.call import Call, Header
 from api.envelope import Reply, failure
+from ledger.away import is_away
 from ledger.errors import (
     AccountLocked,
     Conflict,
@@ -48,7 +49,6 @@ from ledger.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from ledger.store.away import is_away
 from ledger.store.port import StoreRewoundError
 
 log = structlog.get_logger(__name__)

@@ -19,8 +19,8 @@ from api.call import Call, Header
 from api.client_address import ClientAddress
 from api.errors import TooManyRequests
 from api.security import LIMITED_BY_USER
+from ledger.away import is_redis_away
 from ledger.settings import Settings
-from ledger.store.away import is_redis_away
 
 SLICES: Final = 200
 LEASES_AT_MOST: Final = 50_000

@@ -26,10 +26,10 @@ from api.call import Caller
 from api.errors import Forbidden, ReplayTooLong, TooManyRooms, Unauthorized
 from api.live_pages import NAMESPACE, LivePages
 from api.security import Tokens
+from ledger.away import is_away
 from ledger.errors import InvalidCommand, LedgerError, NotFound, StoreUnavailable
 from ledger.ids import is_id
 from ledger.settings import Settings
-from ledger.store.away import is_away
 from projections.live_checkpoint import stream_events_after
 from projections.live_events import STREAM_OF_ROOM, messages_of
 from projections.projection import LogEvent

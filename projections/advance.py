@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 import structlog
 
-from ledger.store.away import is_away
+from ledger.away import is_away
 from projections.builds import Build, load_build, move_checkpoint, page_transaction, set_state
 from projections.log import LogPage
 from projections.projection import Connection, LogEvent, Page, Undecodable

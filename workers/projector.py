@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from ledger.store.away import is_away
+from ledger.away import is_away
 from ledger.store.snapshots import SnapshotFollower
 from projections.catalogue import PROJECTIONS
 from projections.runner import Health, Runner

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 import asyncpg
 from msgspec.structs import replace
 
+from ledger.away import is_away
 from ledger.store.append_line import AppendLine
 from ledger.store.append_wire import APPEND, Answered
-from ledger.store.away import is_away
 from ledger.store.migrate import MigrationError
 from ledger.store.port import (
     AmbiguousAppendError,

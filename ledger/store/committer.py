@@ -216,7 +216,7 @@ class Committer(Concluding):
             await self._warm(draft.flush, draft.behind, self._store)
         except AmbiguousAppendError:
             # It broke while loading: nothing was sent, so everything may be decided again.
-            await self._patient.reconnect()
+            await self._store.reconnect()
             self._put_back(draft.units)
             return None
         except RejectedAppendError as error:

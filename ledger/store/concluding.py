@@ -12,7 +12,7 @@ from ledger.store.cache import StreamCache
 from ledger.store.drafting import Behind, Sent, decide_behind, decide_in_order, missing_of, with_schemas
 from ledger.store.flush import Flush
 from ledger.store.intake import Intake, Unit
-from ledger.store.patience import ClientPatience, PatientStore
+from ledger.store.patience import ClientPatience, Resending
 from ledger.store.port import AmbiguousAppendError, AppendBatch, Appended, Appender, RejectedAppendError, Store
 from ledger.store.settling import Outcome, outcomes_of
 from ledger.store.work import Work
@@ -30,7 +30,7 @@ class Concluding(Intake):
         """Limits count commands waiting, and streams kept folded in memory."""
         super().__init__(queue_limit)
         self._store = store
-        self._patient = PatientStore(store)
+        self._resending = Resending(store)
         self._client_patience = ClientPatience(self._progress, self._tell_to_repeat)
         self._cache = StreamCache(cache_limit)
         self._known = 0
@@ -49,7 +49,7 @@ class Concluding(Intake):
     @property
     def resent(self) -> int:
         """Appends that had to be sent again, as their answer was not heard."""
-        return self._patient.resent
+        return self._resending.count
 
     def _progress(self) -> int | None:
         """Another number after each append and each rejection; None while nobody waits."""
@@ -62,7 +62,7 @@ class Concluding(Intake):
             try:
                 outcome = sent.append.result()
             except AmbiguousAppendError:
-                outcome = await self._patient.resend(sent.batch)
+                outcome = await self._resending.resend(sent.batch)
                 resent = True
         except RejectedAppendError as error:
             await self._halve(sent.units, error)
@@ -115,10 +115,10 @@ class Concluding(Intake):
                     outcome = await appender.append(batch)
             except AmbiguousAppendError:
                 if batch is not None:
-                    return flush, await self._patient.resend(batch), True
-                await self._patient.reconnect()
+                    return flush, await self._resending.resend(batch), True
+                await self._store.reconnect()
             except RejectedAppendError:
-                await self._patient.reconnect()
+                await self._store.reconnect()
                 raise
             else:
                 return flush, outcome, False

@@ -18,22 +18,18 @@ _LOOK_SECONDS: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-class PatientStore:
-    """What is asked of a store until it answers, however long that takes."""
+class Resending:
+    """An append is sent again until the store answers, however long that takes."""
 
     def __init__(self, store: Store) -> None:
-        """Nothing is asked yet."""
+        """Nothing was sent yet."""
         self._store = store
-        self.resent = 0
-
-    async def reconnect(self) -> None:
-        """Replace the writing connections. Nothing may be under way on them."""
-        await self._store.reconnect()
+        self.count = 0
 
     async def resend(self, batch: AppendBatch) -> Appended:
         """The same bytes again until the database answers; nothing is decided anew before it does."""
         while True:
-            self.resent += 1
+            self.count += 1
             await self._store.reconnect()
             try:
                 return await self._store.append(batch)

@@ -13,8 +13,8 @@ import asyncpg
 import structlog
 
 from ledger.audit.chain import GENESIS
+from ledger.away import is_away
 from ledger.errors import CorruptionError
-from ledger.store.away import is_away
 from ledger.store.cache import Entry
 from ledger.store.codec import CATEGORIES, category_of, decode
 

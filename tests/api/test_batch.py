@@ -156,6 +156,14 @@ async def test_header_and_item_keys_share_one_space(api: Any) -> None:
     assert result["error"]["error"] == "IDEMPOTENCY_KEY_REUSED"
 
 
+async def test_a_malformed_item_and_a_good_one_do_not_share_a_key(api: Any) -> None:
+    user, key = await api.member(), api.name("item")
+    answer = await send(api, [earn(key, user, 1.5), earn(key, user, 1)])
+    assert (answer.status_code, answer.json()["error"]) == (400, "DUPLICATE_BATCH_KEY")
+    (result,) = (await send(api, [earn("k" * 300, user, 1)])).json()["data"]["results"]
+    assert "key" not in result, "what is no key is not repeated as one"
+
+
 @pytest.mark.parametrize("atomic", [True, False])
 async def test_a_key_twice_in_one_batch_is_refused_as_a_whole(api: Any, atomic: bool) -> None:
     user, key = await api.member(), api.name("item")

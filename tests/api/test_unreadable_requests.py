@@ -12,6 +12,11 @@ from tests.api.test_whole_requests import Shop, nothing_appended, shop
 __all__ = ["shop"]  # a fixture
 
 GARBAGE = b"\x00garbage\r\n\r\n"
+OFFER = {
+    "Connection": "Upgrade, HTTP2-Settings",
+    "Upgrade": "h2c",
+    "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+}
 LONG_HEAD = b"GET /x HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 70_000
 
 
@@ -70,13 +75,69 @@ async def test_a_body_that_cannot_be_read_is_answered_at_once(api: Any, shop: Sh
 async def test_an_offer_of_http_2_is_ignored(api: Any, shop: Shop, connection: str, *, in_pieces: bool) -> None:
     """As clients in Java make it with each first request. The body behind it is this request's, and no other request."""
     user = await api.member()
-    offer = {"Connection": connection, "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"}
+    offer = OFFER | {"Connection": connection}
     async with connected(api) as client:
         for offered in (offer, offer, {}):
             head, body = shop.earn(user, api.name("key"), **offered)
             answer = await (client.asked(head, body) if in_pieces else client.asked(head + body))
             assert answer.status == 201, answer.text
     assert json.loads(answer.text)["data"]["newBalance"] == 9
+
+
+async def test_a_chunked_body_behind_an_offer_is_this_requests(api: Any, shop: Shop) -> None:
+    user = await api.member()
+    chunked = {"Content-Length": "", "Transfer-Encoding": "chunked"} | OFFER
+    for in_pieces in (False, True):
+        head, body = shop.earn(user, api.name("key"), **chunked)
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        async with connected(api) as client:
+            answers = [await (client.asked(head, body) if in_pieces else client.asked(head + body))]
+            answers.append(await client.asked(shop.whole(user, api.name("key"))))
+            assert [answer.status for answer in answers] == [201, 201]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"Authorization": ""}, None, 401),
+        ({"Authorization": "Bearer x.y.z"}, None, 401),
+        ({"Idempotency-Key": ""}, None, 400),
+        ({"Content-Type": "text/plain"}, None, 415),
+        ({}, b"x" * 2_000_000, 413),
+    ],
+    ids=["no token", "forged", "no key", "no JSON", "too large"],
+)
+async def test_an_offer_opens_no_door(
+    api: Any, shop: Shop, headers: dict[str, str], body: bytes | None, status: int
+) -> None:
+    head, good = shop.earn(await api.member(), api.name("key"), **OFFER | headers)
+    if body is not None:
+        head = head.replace(b"Content-Length: %d" % len(good), b"Content-Length: %d" % len(body))
+    async with connected(api) as client:
+        assert (await client.asked(head, body or good)).status == status
+
+
+async def test_with_and_without_an_offer_a_key_is_the_same(api: Any, shop: Shop, api_database: str) -> None:
+    user, key = await api.member(), api.name("key")
+    async with connected(api) as one, connected(api) as other:
+        async with nothing_appended(api_database):
+            await one.send(shop.whole(user, key, **OFFER))
+            await other.send(shop.whole(user, key))
+        answers = await one.answer(), await other.answer()
+    assert [answer.status for answer in answers] == [201, 201]
+    assert [answer.header("idempotent-replayed") for answer in answers] == [None, "true"]
+
+
+async def test_a_client_that_hangs_up_before_its_last_words_loses_nothing(
+    api: Any, shop: Shop, api_database: str
+) -> None:
+    user, key = await api.member(), api.name("key")
+    async with connected(api) as client, nothing_appended(api_database):
+        await client.send(shop.whole(user, key), GARBAGE)
+        client.hang_up()
+    async with connected(api) as client:
+        again = await client.asked(shop.whole(user, key))
+    assert (again.status, again.header("idempotent-replayed")) == (201, "true")
 
 
 async def test_an_offer_of_http_2_in_two_connection_headers_is_ignored_too(api: Any, shop: Shop) -> None:

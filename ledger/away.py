@@ -1,7 +1,7 @@
 """Whether it is the database that does not answer, or what it was asked: one list for all who wait and come again.
 
-The same for Redis. asyncpg and redis only.
-Read next: `append.py` and `snapshots.py`, two of those.
+The same for Redis. Imports asyncpg and redis only.
+Read next: `store/append.py` and `../projections/advance.py`, two of those.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 from redis.exceptions import RedisError
 
-UNANSWERED: Final = ("08", "25P03", "25P04", "25006", "40", "53", "55", "57", "58")
+_UNANSWERED: Final = ("08", "25P03", "25P04", "25006", "40", "53", "55", "57", "58")
 """What a statement is not to blame for: connections, transactions that lasted too long, a server that may only be read,
 conflicts, resources, locks, operators, the disk. Beginnings of the codes in PostgreSQL's appendix A."""
 
@@ -21,7 +21,7 @@ def is_away(error: BaseException) -> bool:
     """Whether asking again later is right, and nothing about the question is wrong."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        return state.startswith(UNANSWERED) and state not in _FOR_EVER
+        return state.startswith(_UNANSWERED) and state not in _FOR_EVER
     if isinstance(error, asyncpg.InternalClientError):
         # What a pool may say that puts back a connection cut in the middle, and not what it says of a type it cannot read.
         return not isinstance(error, asyncpg.ProtocolError)
