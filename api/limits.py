@@ -19,7 +19,7 @@ from api.call import Call, Header
 from api.client_address import ClientAddress
 from api.errors import TooManyRequests
 from api.security import LIMITED_BY_USER
-from ledger.away import is_redis_away
+from ledger.redis_away import is_redis_away
 from ledger.settings import Settings
 
 SLICES: Final = 200

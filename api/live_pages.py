@@ -16,7 +16,7 @@ import socketio
 import structlog
 from redis.asyncio import Redis
 
-from ledger.away import is_redis_away
+from ledger.redis_away import is_redis_away
 from projections.live_checkpoint import channel_of, events_after, sent_position
 from projections.live_events import LivePage, Message, decode_page, messages_of
 

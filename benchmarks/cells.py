@@ -3,6 +3,8 @@
 Standard library and msgspec only. Read next: `__main__.py`, which lists all cells.
 """
 
+import asyncio
+import os
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -71,6 +73,8 @@ class Results:
         for number in range(1, rounds + 1):
             for cell in cells:
                 result = self.by_name.setdefault(cell.name, Result(cell, []))
+                # What the cells before have left to the system to write is on the disk: flushes would wait for it here.
+                await asyncio.to_thread(os.sync)
                 try:
                     found = await cell.measure(seconds)
                 except Exception as error:  # one cell that cannot run must not take the other figures with it

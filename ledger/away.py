@@ -1,13 +1,11 @@
 """Whether it is the database that does not answer, or what it was asked: one list for all who wait and come again.
 
-The same for Redis. Imports asyncpg and redis only.
-Read next: `store/append.py` and `../projections/advance.py`, two of those.
+asyncpg only. Read next: `store/append.py` and `../projections/advance.py`, two of those, and `redis_away.py`.
 """
 
 from typing import Final
 
 import asyncpg
-from redis.exceptions import RedisError
 
 _UNANSWERED: Final = ("08", "25P03", "25P04", "25006", "40", "53", "55", "57", "58")
 """What a statement is not to blame for: connections, transactions that lasted too long, a server that may only be read,
@@ -26,10 +24,3 @@ def is_away(error: BaseException) -> bool:
         # What a pool may say that puts back a connection cut in the middle, and not what it says of a type it cannot read.
         return not isinstance(error, asyncpg.ProtocolError)
     return isinstance(error, OSError | asyncpg.InterfaceError)
-
-
-def is_redis_away(error: BaseException) -> bool:
-    """As `is_away`, of Redis: what it says, a lost connection, and uvloop's word for one that was lost just now."""
-    if isinstance(error, RuntimeError):
-        return "closed" in str(error)  # "unable to perform operation on <TCPTransport closed=True ...>"
-    return isinstance(error, RedisError | OSError)

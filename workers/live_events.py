@@ -17,7 +17,8 @@ import asyncpg
 import structlog
 from redis.asyncio import Redis
 
-from ledger.away import is_away, is_redis_away
+from ledger.away import is_away
+from ledger.redis_away import is_redis_away
 from projections.live_checkpoint import channel_of, events_after, move_sent, sent_position, try_to_lead
 from projections.live_events import encode_page
 from projections.log import head_of

@@ -19,7 +19,7 @@ from api.envelope import encode, failure, success, timestamp
 from api.queries import Nothing, read_query
 from api.resources import Resources
 from api.security import OPEN
-from ledger.away import is_redis_away
+from ledger.redis_away import is_redis_away
 from ledger.store.migrate import PARTITIONS_AHEAD
 from projections.live_checkpoint import SenderLag, get_sender_lag
 from projections.log import partitions_ahead

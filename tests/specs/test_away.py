@@ -6,7 +6,8 @@ from asyncpg import exceptions
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from ledger.away import is_away, is_redis_away
+from ledger.away import is_away
+from ledger.redis_away import is_redis_away
 
 CUT = exceptions.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 POOL = exceptions.InternalClientError("cannot switch to state 11; another operation (2) is in progress")
