@@ -25,8 +25,7 @@ from benchmarks.floor import DATABASE as FLOOR
 from benchmarks.floor import Floor, payload_of
 from benchmarks.http_cells import Services, needed
 from benchmarks.importing import DATABASE as IMPORTED
-from benchmarks.importing import ROUNDS as IMPORTS
-from benchmarks.importing import Imports
+from benchmarks.importing import QUICK_ROWS, ROWS, Imports
 from benchmarks.in_process import IN_FLIGHT, JUDGED_IN_FLIGHT, Engines
 from benchmarks.journal import JournalCells
 from benchmarks.large import EVENTS, compare_sizes
@@ -52,7 +51,8 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
     begin = time.monotonic()
     disk = Disk(cluster.root)
     paying = PayingServices(cluster)
-    floor, engines, services, imports = Floor(cluster), Engines(cluster), Services(cluster), Imports(cluster)
+    floor, engines, services = Floor(cluster), Engines(cluster), Services(cluster)
+    imports = Imports(cluster, QUICK_ROWS if quick else ROWS)
     cells = []
     for kind in KINDS:
         for in_flight in IN_FLIGHT:
@@ -64,7 +64,8 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
     cells = chosen(cells, only)
     catching_up = chosen(catching_up_cells(cluster), only)
     journal = chosen(JournalCells(cluster).cells(), only)
-    importing = [imports.cell()] if catching_up or journal else chosen([imports.cell()], only)
+    later = chosen([imports.later_cell()], only)
+    importing = [imports.cell()] if catching_up or journal or later else chosen([imports.cell()], only)
     names = " ".join(cell.name for cell in cells)
     try:
         await seed(cluster)
@@ -92,10 +93,11 @@ async def bench(cluster: Cluster, console: Console, results: Results, only: tupl
         await engines.stop()
         if importing:
             await imports.make()
-            await results.measure(importing, 1 if quick else IMPORTS, 0)
+            await results.measure(importing, 1, 0)
             await cluster.settle(IMPORTED)
         await results.measure(catching_up, 1 if quick else 2, 0)
         await results.measure(journal, 1 if quick else 3, 0)
+        await results.measure(later, 1 if quick else 3, 0)
     finally:
         await services.stop()
         await paying.stop()
